@@ -1,0 +1,2 @@
+//! OpenSSL 4.0.3 under the version number that `openssl-sys` accepts.
+pub use real::*;
