@@ -1,0 +1,305 @@
+//! The `dane_clientid` extension, and everything in which the wire profiles differ.
+//!
+//! A new draft revision that changes the empty form, the alert or the code point is a change to this module and its vectors.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::name::{ClientName, NameError};
+use crate::reason::Reason;
+
+/// A wire profile, chosen per listener and per target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// draft-ietf-dance-client-auth-13: TLS 1.3 only, the signal is one zero octet, the name is always conveyed.
+    #[default]
+    Current,
+    /// draft-ietf-dance-client-auth-00 with draft-ietf-dance-tls-clientid-00: TLS 1.2 too, the empty forms are empty.
+    Draft2022,
+}
+
+impl Profile {
+    /// The name used in settings, vectors and output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Draft2022 => "2022",
+        }
+    }
+
+    /// The profile of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "current" => Some(Self::Current),
+            "2022" => Some(Self::Draft2022),
+            _ => None,
+        }
+    }
+
+    /// `extension_data` by which a server says that it can do this (draft section 7; clientid-00 section 3).
+    #[must_use]
+    pub const fn signal(self) -> &'static [u8] {
+        match self {
+            Self::Current => &[0],
+            Self::Draft2022 => &[],
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The extension's code point. IANA has assigned none yet (draft section 13), so it is a setting from the private-use range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExtensionType(u16);
+
+impl ExtensionType {
+    /// What the test vectors use.
+    pub const DEFAULT: Self = Self(0xffdc);
+
+    /// Takes 0xFF00 to 0xFFFF without 0xFF01, which is renegotiation_info (CID-01).
+    #[must_use]
+    pub const fn new(value: u16) -> Option<Self> {
+        if value >= 0xff00 && value != 0xff01 { Some(Self(value)) } else { None }
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for ExtensionType {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl fmt::Display for ExtensionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:04x}", self.0)
+    }
+}
+
+/// What a client says in its extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientForm {
+    /// Its name.
+    Name(ClientName),
+    /// Profile `2022`: the name is in the certificate.
+    InCertificate,
+}
+
+impl ClientForm {
+    /// The `extension_data` to send. `None` for a form that the profile does not have.
+    #[must_use]
+    pub fn encode(&self, profile: Profile) -> Option<Vec<u8>> {
+        match (self, profile) {
+            (Self::Name(name), _) => {
+                let text = name.as_str().as_bytes();
+                let mut data = Vec::with_capacity(1 + text.len());
+                data.push(text.len() as u8);
+                data.extend_from_slice(text);
+                Some(data)
+            }
+            (Self::InCertificate, Profile::Draft2022) => Some(Vec::new()),
+            (Self::InCertificate, Profile::Current) => None,
+        }
+    }
+}
+
+/// Reads a client's `extension_data` (requirements 3.4, rows a to d and m to s).
+///
+/// # Errors
+/// [`ExtensionError`]; all of them abort the handshake under either policy.
+pub fn decode_client(profile: Profile, data: &[u8]) -> Result<ClientForm, ExtensionError> {
+    let Some((&len, name)) = data.split_first() else {
+        return match profile {
+            Profile::Current => Err(ExtensionError::NoLength),
+            Profile::Draft2022 => Ok(ClientForm::InCertificate),
+        };
+    };
+    if usize::from(len) != name.len() {
+        return Err(ExtensionError::Length { said: len, found: name.len() });
+    }
+    if len == 0 {
+        return match profile {
+            Profile::Current => Err(ExtensionError::ZeroName),
+            Profile::Draft2022 => Err(ExtensionError::Length { said: 0, found: 0 }),
+        };
+    }
+    ClientName::parse(name).map(ClientForm::Name).map_err(ExtensionError::Name)
+}
+
+/// Reads a server's `extension_data` in CertificateRequest or, in TLS 1.2, ServerHello (requirements 3.4, rows e to g).
+///
+/// # Errors
+/// [`ExtensionError`].
+pub fn decode_signal(profile: Profile, data: &[u8]) -> Result<(), ExtensionError> {
+    match (profile, data) {
+        (Profile::Current, [0]) | (Profile::Draft2022, []) => Ok(()),
+        (Profile::Current, []) => Err(ExtensionError::NoLength),
+        (Profile::Current, [len, rest @ ..]) if usize::from(*len) == rest.len() => Err(ExtensionError::ServerNamed),
+        (Profile::Current, [len, rest @ ..]) => Err(ExtensionError::Length { said: *len, found: rest.len() }),
+        (Profile::Draft2022, _) => Err(ExtensionError::SignalNotEmpty { octets: data.len() }),
+    }
+}
+
+/// The profile that a CertificateRequest's signal reveals, for clients set to `auto` (requirements 3.4, notes).
+#[must_use]
+pub fn reveal_profile(data: &[u8]) -> Option<Profile> {
+    [Profile::Current, Profile::Draft2022].into_iter().find(|profile| decode_signal(*profile, data).is_ok())
+}
+
+/// TLS versions that the profiles know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsVersion {
+    /// TLS 1.2, profile `2022` only.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// Where in a handshake the extension was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A ClientHello whose negotiation ended in the given version.
+    ClientHello,
+    /// A ServerHello.
+    ServerHello,
+    /// A HelloRetryRequest.
+    HelloRetryRequest,
+    /// EncryptedExtensions.
+    EncryptedExtensions,
+    /// A CertificateRequest.
+    CertificateRequest,
+    /// The server's Certificate.
+    ServerCertificate,
+    /// The first entry of the client's Certificate.
+    ClientCertificate,
+    /// A later entry of the client's Certificate.
+    ClientCertificateLater,
+    /// A NewSessionTicket.
+    NewSessionTicket,
+}
+
+/// What a receiver does with an extension at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Decode it: it belongs here.
+    Read,
+    /// Neither use nor answer it.
+    Ignore,
+    /// Abort.
+    Refuse(ExtensionError),
+}
+
+/// The table of requirements 3.2 with the refusals of 3.4, rows i to l. `asked` says whether the receiver had sent what this answers:
+/// the CertificateRequest signal for a client's Certificate, the ClientHello extension for a ServerHello.
+#[must_use]
+pub const fn placement(profile: Profile, version: TlsVersion, place: Place, asked: bool) -> Placement {
+    match (place, version, profile) {
+        (Place::ClientHello, TlsVersion::Tls13, Profile::Current) => {
+            Placement::Refuse(ExtensionError::Misplaced(place))
+        }
+        (Place::ClientHello, TlsVersion::Tls13, Profile::Draft2022)
+        | (Place::ClientHello, TlsVersion::Tls12, Profile::Current) => Placement::Ignore,
+        (Place::ClientHello, TlsVersion::Tls12, Profile::Draft2022) => Placement::Read,
+        (Place::ServerHello, TlsVersion::Tls12, Profile::Draft2022) if asked => Placement::Read,
+        (Place::CertificateRequest, TlsVersion::Tls13, _) => Placement::Read,
+        (Place::ClientCertificate, TlsVersion::Tls13, _) if asked => Placement::Read,
+        (Place::ClientCertificateLater, TlsVersion::Tls13, _) if asked => {
+            Placement::Refuse(ExtensionError::Misplaced(place))
+        }
+        (
+            Place::ServerHello
+            | Place::HelloRetryRequest
+            | Place::EncryptedExtensions
+            | Place::CertificateRequest
+            | Place::ServerCertificate
+            | Place::ClientCertificate
+            | Place::ClientCertificateLater
+            | Place::NewSessionTicket,
+            _,
+            _,
+        ) => Placement::Refuse(ExtensionError::Unsolicited(place)),
+    }
+}
+
+/// What is wrong with an extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtensionError {
+    /// The same type twice in one block, or two accepted code points in one Certificate.
+    Duplicate,
+    /// The length octet does not cover the data exactly, or is out of the profile's range.
+    Length {
+        /// What the length octet says.
+        said: u8,
+        /// How many octets follow it.
+        found: usize,
+    },
+    /// Known, but not defined for this place.
+    Misplaced(Place),
+    /// The name breaks requirements 2.4.
+    Name(NameError),
+    /// No octet at all where profile `current` has a length octet.
+    NoLength,
+    /// A server's signal that carries a name.
+    ServerNamed,
+    /// Profile `2022`: a signal that is not empty.
+    SignalNotEmpty {
+        /// How many octets it has.
+        octets: usize,
+    },
+    /// It answers nothing that was asked.
+    Unsolicited(Place),
+    /// Profile `current`: a name of zero length from a client.
+    ZeroName,
+}
+
+impl ExtensionError {
+    /// The reason it becomes, and by that the alert.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Duplicate | Self::Misplaced(_) | Self::ServerNamed => Reason::ExtensionMisplaced,
+            Self::Length { .. } | Self::NoLength | Self::SignalNotEmpty { .. } => Reason::ExtensionUndecodable,
+            Self::Name(_) => Reason::InvalidClientName,
+            Self::Unsolicited(_) => Reason::ExtensionUnsolicited,
+            Self::ZeroName => Reason::EmptyClientName,
+        }
+    }
+}
+
+impl fmt::Display for ExtensionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Duplicate => f.write_str("expected dane_clientid once, found it twice"),
+            Self::Length { said, found } => {
+                write!(f, "the length octet says {said}, but {found} octets of name follow")
+            }
+            Self::Misplaced(place) => write!(f, "dane_clientid does not belong in {place:?}"),
+            Self::Name(error) => write!(f, "the client name is invalid: {error}"),
+            Self::NoLength => {
+                f.write_str("expected a length octet, found empty extension data (a peer of the 2022 profile?)")
+            }
+            Self::ServerNamed => f.write_str("expected a signal without name from the server, found a name"),
+            Self::SignalNotEmpty { octets } => {
+                write!(
+                    f,
+                    "expected an empty signal (profile 2022), found {octets} octets (a peer of the current profile?)"
+                )
+            }
+            Self::Unsolicited(place) => write!(f, "dane_clientid in {place:?} answers nothing that was asked"),
+            Self::ZeroName => f.write_str("expected a client name, found one of zero length"),
+        }
+    }
+}
+
+impl core::error::Error for ExtensionError {}
