@@ -1,0 +1,188 @@
+//! The resolver's settings and why they may be refused.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::anchor::AnchorError;
+use crate::clock::Clock;
+use crate::limits::LOOKUP_BUDGET;
+
+/// Port of DNS over UDP and TCP (RFC 1035 section 4.2).
+pub const DNS_PORT: u16 = 53;
+/// Where the system's resolvers are listed.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// How many names a resolver remembers by default.
+pub const CACHE_ENTRIES: usize = 10_000;
+/// Most look-ups that a resolver has under way by default; more wait for their turn within their time. Above the driver's limit, so
+/// that several listeners and the command line have room.
+pub const MAX_CONCURRENT_LOOKUPS: usize = 1024;
+
+/// The resolver's settings.
+#[derive(Clone, Debug)]
+pub struct ResolverConfig {
+    /// Which resolvers to ask.
+    pub servers: Servers,
+    /// Who validates.
+    pub mode: DnsMode,
+    /// What validation starts from. Of no effect in AD mode.
+    pub trust_anchor: TrustAnchorSource,
+    /// Longest time for a look-up, at least 1 ms. The default is a little less than [`LOOKUP_BUDGET`], so that the resolver's own
+    /// account of a failure is heard, and remembered, before the driver gives up.
+    pub timeout: Duration,
+    /// How many names to remember, at least 1.
+    pub cache_entries: usize,
+    /// Most look-ups under way at a time, at least 1; each needs up to one socket for each query in flight.
+    pub max_concurrent: usize,
+    /// Where to read the time.
+    pub clock: Clock,
+}
+
+impl Default for ResolverConfig {
+    fn default() -> Self {
+        Self {
+            servers: Servers::System,
+            mode: DnsMode::Validate,
+            trust_anchor: TrustAnchorSource::Root,
+            timeout: LOOKUP_BUDGET - Duration::from_millis(100),
+            cache_entries: CACHE_ENTRIES,
+            max_concurrent: MAX_CONCURRENT_LOOKUPS,
+            clock: Clock::default(),
+        }
+    }
+}
+
+/// Which resolvers to ask. They must be recursive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Servers {
+    /// Those in [`RESOLV_CONF`].
+    #[default]
+    System,
+    /// These, in order of preference; not empty.
+    List(Vec<SocketAddr>),
+}
+
+impl Servers {
+    /// The addresses.
+    pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, ConfigError> {
+        match self {
+            Self::List(list) if list.is_empty() => Err(ConfigError::NoServers),
+            Self::List(list) => Ok(list.clone()),
+            Self::System => {
+                let path = Path::new(RESOLV_CONF);
+                let text = std::fs::read_to_string(path).map_err(|error| ConfigError::ResolvConfUnreadable {
+                    path: path.to_owned(),
+                    error: error.kind(),
+                })?;
+                let servers = resolv_conf(&text);
+                if servers.is_empty() {
+                    return Err(ConfigError::ResolvConfEmpty { path: path.to_owned() });
+                }
+                Ok(servers)
+            }
+        }
+    }
+}
+
+/// The addresses of `nameserver` lines (resolv.conf(5)), as many as the C library heeds.
+fn resolv_conf(text: &str) -> Vec<SocketAddr> {
+    const MAX_SERVERS: usize = 3;
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let address = (words.next()? == "nameserver").then(|| words.next())??;
+            Some(SocketAddr::new(address.parse::<IpAddr>().ok()?, DNS_PORT))
+        })
+        .take(MAX_SERVERS)
+        .collect()
+}
+
+/// Who validates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DnsMode {
+    /// This process, to its own trust anchor; the resolver and the way to it need not be trusted.
+    #[default]
+    Validate,
+    /// The resolver: its AD bit is believed. Only for resolvers on loopback (DNS-02).
+    AdBit,
+}
+
+/// What validation starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TrustAnchorSource {
+    /// The keys of the root zone that this version was shipped with.
+    #[default]
+    Root,
+    /// A file of DS or DNSKEY records in zone-file form.
+    File(PathBuf),
+    /// Such records themselves.
+    Text(String),
+}
+
+/// Why a resolver cannot be made. The fault of whoever configured it.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// An empty list of resolvers.
+    NoServers,
+    /// The system's list cannot be read.
+    ResolvConfUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::ErrorKind,
+    },
+    /// The system's list has no address in it.
+    ResolvConfEmpty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// AD mode with a resolver that is not on loopback.
+    AdBitOverNetwork {
+        /// The resolver.
+        server: SocketAddr,
+    },
+    /// The trust anchor.
+    TrustAnchor(AnchorError),
+    /// A number that must be at least 1 (milliseconds for the time-out).
+    Zero {
+        /// Which field of [`ResolverConfig`].
+        setting: &'static str,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoServers => f.write_str("expected at least one resolver, found an empty list"),
+            Self::ResolvConfUnreadable { path, error } => {
+                write!(f, "cannot read {} ({error}): name the resolvers in the configuration instead", path.display())
+            }
+            Self::ResolvConfEmpty { path } => write!(
+                f,
+                "expected a line \"nameserver ADDRESS\" in {}, found none: name the resolvers in the configuration instead",
+                path.display()
+            ),
+            Self::AdBitOverNetwork { server } => write!(
+                f,
+                "the AD bit of {server} cannot be trusted: whoever is on the way to it could set it. Use a validating resolver on \
+                 loopback (127.0.0.1 or ::1), or let this program validate, which needs no trust in the resolver"
+            ),
+            Self::TrustAnchor(error) => error.fmt(f),
+            Self::Zero { setting } => write!(f, "expected at least 1 for {setting}, found 0"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::TrustAnchor(error) => Some(error),
+            Self::NoServers
+            | Self::ResolvConfUnreadable { .. }
+            | Self::ResolvConfEmpty { .. }
+            | Self::AdBitOverNetwork { .. }
+            | Self::Zero { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What unauthenticated peers may cause: look-ups in flight and time (requirements section 7, SEC-01).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dance_core::verdict::LimitExceeded;
+
+/// Longest time for a look-up (requirements section 7).
+pub const LOOKUP_BUDGET: Duration = Duration::from_secs(3);
+/// Longest time for the whole check (requirements section 7).
+pub const CHECK_BUDGET: Duration = Duration::from_secs(5);
+/// Look-ups in flight in total (requirements section 7).
+pub const MAX_IN_FLIGHT: usize = 256;
+/// Look-ups in flight for one client address, or one IPv6 /64 (requirements section 7).
+pub const MAX_IN_FLIGHT_PER_ADDRESS: usize = 8;
+/// Look-ups in flight for one allow-list entry (requirements section 7).
+pub const MAX_IN_FLIGHT_PER_ENTRY: usize = 64;
+
+/// The limits of a [`Verifier`](crate::Verifier).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Look-ups in flight in total, at least 1.
+    pub total: usize,
+    /// Look-ups in flight for one client address (/64 for IPv6), at least 1.
+    pub per_address: usize,
+    /// Look-ups in flight for one allow-list entry, at least 1.
+    pub per_entry: usize,
+    /// Longest time for a look-up, from 1 ms to `check`.
+    pub lookup: Duration,
+    /// Longest time for the whole check.
+    pub check: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            total: MAX_IN_FLIGHT,
+            per_address: MAX_IN_FLIGHT_PER_ADDRESS,
+            per_entry: MAX_IN_FLIGHT_PER_ENTRY,
+            lookup: LOOKUP_BUDGET,
+            check: CHECK_BUDGET,
+        }
+    }
+}
+
+impl Limits {
+    /// Whether they make sense together.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn validate(&self) -> Result<(), LimitsError> {
+        for (limit, found) in [("total", self.total), ("per_address", self.per_address), ("per_entry", self.per_entry)]
+        {
+            if found == 0 {
+                return Err(LimitsError::Zero { limit });
+            }
+        }
+        if self.lookup < Duration::from_millis(1) || self.lookup > self.check {
+            return Err(LimitsError::LookupBudget { found: self.lookup, check: self.check });
+        }
+        Ok(())
+    }
+}
+
+/// Why limits make no sense. The fault of whoever configured them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitsError {
+    /// A limit of 0 look-ups in flight.
+    Zero {
+        /// Which field of [`Limits`].
+        limit: &'static str,
+    },
+    /// The look-up's budget is below 1 ms or above the whole check's.
+    LookupBudget {
+        /// What it is.
+        found: Duration,
+        /// The whole check's.
+        check: Duration,
+    },
+}
+
+impl fmt::Display for LimitsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero { limit } => {
+                write!(f, "expected at least 1 look-up in flight for {limit}, found 0: nobody could be authenticated")
+            }
+            Self::LookupBudget { found, check } => write!(
+                f,
+                "expected a look-up budget between 1 ms and the whole check's {} ms, found {} ms",
+                check.as_millis(),
+                found.as_millis()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for LimitsError {}
+
+/// Counts look-ups in flight; shared by all listeners of a process.
+pub(crate) struct InFlight {
+    total: AtomicUsize,
+    max_total: usize,
+    max_per_address: usize,
+    addresses: Box<[Mutex<HashMap<IpAddr, usize>>]>,
+    hasher: RandomState,
+}
+
+/// Enough that 8 cores hardly meet, few enough to cost nothing.
+const SHARDS: usize = 32;
+
+impl InFlight {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            total: AtomicUsize::new(0),
+            max_total: limits.total,
+            max_per_address: limits.per_address,
+            addresses: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The counts of one address. Held for one map operation; a poisoned lock guards a count that no panic can have left half done.
+    fn shard(&self, address: &IpAddr) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        let index = self.hasher.hash_one(address) as usize % self.addresses.len();
+        #[allow(clippy::indexing_slicing, reason = "index is reduced modulo the length")]
+        self.addresses[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn acquire_address(&self, address: &IpAddr) -> bool {
+        match self.shard(address).entry(*address) {
+            Entry::Occupied(mut entry) if *entry.get() < self.max_per_address => {
+                *entry.get_mut() += 1;
+                true
+            }
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(1);
+                true
+            }
+        }
+    }
+
+    /// Entries that fall to zero go, so that the map holds no more entries than there are look-ups in flight.
+    fn release_address(&self, address: &IpAddr) {
+        if let Entry::Occupied(mut entry) = self.shard(address).entry(*address) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn addresses_held(&self) -> usize {
+        self.addresses.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+}
+
+/// Look-ups in flight for each allow-list entry of one listener, by position.
+pub(crate) struct Entries {
+    counts: Box<[AtomicUsize]>,
+    max: usize,
+}
+
+impl Entries {
+    pub(crate) fn new(entries: usize, limits: &Limits) -> Self {
+        Self { counts: (0..entries).map(|_| AtomicUsize::new(0)).collect(), max: limits.per_entry }
+    }
+}
+
+/// One look-up in flight; gives its place back when dropped.
+pub(crate) struct Permit {
+    in_flight: Arc<InFlight>,
+    entries: Arc<Entries>,
+    address: IpAddr,
+    entry: usize,
+}
+
+impl Permit {
+    /// Takes a place for a client at `peer` whose name `entry` of the allow-list admits, or says at once which limit forbids it.
+    pub(crate) fn acquire(
+        in_flight: &Arc<InFlight>,
+        entries: &Arc<Entries>,
+        peer: IpAddr,
+        entry: usize,
+    ) -> Result<Self, LimitExceeded> {
+        let address = network(peer);
+        if !increment(&in_flight.total, in_flight.max_total) {
+            return Err(LimitExceeded::Total);
+        }
+        if !in_flight.acquire_address(&address) {
+            in_flight.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(LimitExceeded::Address);
+        }
+        if !entries.counts.get(entry).is_some_and(|count| increment(count, entries.max)) {
+            in_flight.release_address(&address);
+            in_flight.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(LimitExceeded::Entry);
+        }
+        Ok(Self { in_flight: Arc::clone(in_flight), entries: Arc::clone(entries), address, entry })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(count) = self.entries.counts.get(self.entry) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.in_flight.release_address(&self.address);
+        self.in_flight.total.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn increment(count: &AtomicUsize, max: usize) -> bool {
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1)).is_ok()
+}
+
+/// What counts as one client: an IPv4 address (mapped ones too), or an IPv6 /64.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        v4 @ IpAddr::V4(_) => v4,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+    }
+}

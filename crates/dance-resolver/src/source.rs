@@ -1,0 +1,225 @@
+//! Where answers come from, and what is told about how they were found.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use dance_core::UnixTime;
+use dance_core::answer::TlsaAnswer;
+use dance_core::name::OwnerName;
+use domain::base::iana::{ExtendedErrorCode, Rcode, Rtype};
+
+/// Something that looks up TLSA RRsets in their DNSSEC validation state.
+pub trait TlsaSource: Send + Sync {
+    /// Looks up `owner`, type TLSA, class IN, and nothing else (requirements 4.2 step 11). Ends within a time of the source's own.
+    fn lookup(&self, owner: &OwnerName) -> impl Future<Output = Lookup> + Send;
+
+    /// What is known about `owner` without asking anybody, if it is still good. A source without cache has none.
+    fn cached(&self, owner: &OwnerName) -> Option<Lookup> {
+        let _ = owner;
+        None
+    }
+}
+
+impl<T: TlsaSource> TlsaSource for Arc<T> {
+    fn lookup(&self, owner: &OwnerName) -> impl Future<Output = Lookup> + Send {
+        T::lookup(self, owner)
+    }
+
+    fn cached(&self, owner: &OwnerName) -> Option<Lookup> {
+        T::cached(self, owner)
+    }
+}
+
+/// An answer and how it was found. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// The answer.
+    pub answer: TlsaAnswer,
+    /// How it was found.
+    pub trace: Trace,
+}
+
+/// How an answer was found: for logs and diagnosis, never for a decision.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// The name at the end of the alias chain, as far as it could be followed; lower case, without final dot.
+    pub final_owner: Arc<str>,
+    /// The links of the alias chain and, at its end, the TLSA RRset if there is one.
+    pub links: Arc<[Link]>,
+    /// Queries that this look-up sent to resolvers; those that it shared with others count for the one that sent them.
+    pub queries: usize,
+    /// The answer was known already: nothing was sent for it now.
+    pub from_cache: bool,
+    /// What was wrong, for Bogus and Indeterminate answers.
+    pub detail: Option<Detail>,
+}
+
+/// One RRset on the way to the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its owner; lower case, without final dot.
+    pub owner: Arc<str>,
+    /// CNAME, DNAME or TLSA.
+    pub rtype: Rtype,
+    /// Whether signatures came with it; says nothing about their validity.
+    pub signed: bool,
+    /// Its validation state, where it is known for this link alone.
+    pub state: Option<State>,
+}
+
+/// Validation state (RFC 4033 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Validated to a trust anchor.
+    Secure,
+    /// Proven to be unsigned.
+    Insecure,
+    /// Fails to validate.
+    Bogus,
+    /// No trust anchor covers it.
+    Indeterminate,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secure => "secure",
+            Self::Insecure => "insecure",
+            Self::Bogus => "bogus",
+            Self::Indeterminate => "indeterminate",
+        })
+    }
+}
+
+/// What was wrong with an answer. For the log and the administrator; a peer never sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Every signature over an RRset has run out.
+    SignatureExpired {
+        /// The RRset's owner.
+        owner: Arc<str>,
+        /// Its type.
+        rtype: Rtype,
+        /// When the last of them ended.
+        at: UnixTime,
+    },
+    /// Every signature over an RRset begins in the future.
+    SignatureNotYetValid {
+        /// The RRset's owner.
+        owner: Arc<str>,
+        /// Its type.
+        rtype: Rtype,
+        /// When the first of them begins.
+        at: UnixTime,
+    },
+    /// The resolver delivers no signatures, not even those of the trust anchor's keys.
+    ResolverStripsSignatures {
+        /// The resolver.
+        server: SocketAddr,
+    },
+    /// What the validator says.
+    Validator {
+        /// The extended error (RFC 8914).
+        code: ExtendedErrorCode,
+        /// Its words.
+        text: Arc<str>,
+    },
+    /// The resolver, whose word is taken (AD mode), reports that validation failed.
+    ResolverSaysBogus {
+        /// The extended error, unless it was found out by asking with checking disabled.
+        code: Option<ExtendedErrorCode>,
+    },
+    /// The resolver answered with an error code.
+    ErrorCode {
+        /// The resolver.
+        server: SocketAddr,
+        /// The code.
+        rcode: Rcode,
+        /// What was asked for.
+        question: Arc<str>,
+    },
+    /// No resolver answered in time.
+    NoReply {
+        /// What was asked for.
+        question: Arc<str>,
+    },
+    /// The resolver cannot be reached.
+    Unreachable {
+        /// The resolver.
+        server: SocketAddr,
+        /// Why.
+        error: std::io::ErrorKind,
+    },
+    /// The reply does not decode, or holds what belongs to no answer.
+    MalformedReply {
+        /// What was asked for.
+        question: Arc<str>,
+    },
+    /// An alias loop, or too many links.
+    AliasLimit {
+        /// The name at which it was given up.
+        owner: Arc<str>,
+    },
+    /// The validator gave up on a reply in a way that it should not.
+    ValidatorFailed,
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SignatureExpired { owner, rtype, at } => {
+                write!(f, "the signature over {owner} {rtype} expired at {}: the zone must be signed anew", Time(*at))
+            }
+            Self::SignatureNotYetValid { owner, rtype, at } => write!(
+                f,
+                "the signature over {owner} {rtype} begins at {}: check the clocks of this machine and of the signer",
+                Time(*at)
+            ),
+            Self::ResolverStripsSignatures { server } => write!(
+                f,
+                "the resolver {server} drops DNSSEC signatures, so nothing can be validated: use another resolver"
+            ),
+            Self::Validator { code, text } => write!(f, "{text} (extended error {})", code.to_int()),
+            Self::ResolverSaysBogus { code: Some(code) } => {
+                write!(f, "the resolver says that validation failed (extended error {}, {code})", code.to_int())
+            }
+            Self::ResolverSaysBogus { code: None } => {
+                f.write_str("the resolver answers only with checking disabled: its validation failed")
+            }
+            Self::ErrorCode { server, rcode, question } => {
+                write!(f, "the resolver {server} answered {rcode} when asked for {question}")
+            }
+            Self::NoReply { question } => write!(f, "no resolver answered in time when asked for {question}"),
+            Self::Unreachable { server, error } => write!(
+                f,
+                "the resolver {server} cannot be reached ({error}): check that it runs and that the address is right"
+            ),
+            Self::MalformedReply { question } => {
+                write!(f, "the reply does not decode, or is no answer, when asked for {question}")
+            }
+            Self::AliasLimit { owner } => {
+                write!(
+                    f,
+                    "the aliases loop or are more than {}, given up at {owner}",
+                    dance_core::answer::MAX_ALIAS_LINKS
+                )
+            }
+            Self::ValidatorFailed => {
+                f.write_str("the validator failed on this reply; this is our fault, please report it")
+            }
+        }
+    }
+}
+
+/// RFC 3339, seconds, UTC.
+struct Time(UnixTime);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match i64::try_from(self.0.as_secs()).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
+            Some(time) => time.fmt(f),
+            None => write!(f, "second {} since 1970", self.0.as_secs()),
+        }
+    }
+}
