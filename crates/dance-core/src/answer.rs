@@ -103,7 +103,32 @@ impl LookupFailure {
     }
 }
 
-/// What one link of the chain (CNAME, DNAME, or the TLSA RRset itself) says about time. Seconds throughout.
+/// The DNSSEC state of one link, or of a whole chain (RFC 4033 section 5). In rising order of harm: a chain is as bad as its worst link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkState {
+    /// Validated to a configured trust anchor.
+    Secure,
+    /// Proven to be unsigned.
+    Insecure,
+    /// No trust anchor covers it, or the channel to the resolver may not be believed.
+    Indeterminate,
+    /// A signature or chain of trust fails.
+    Bogus,
+}
+
+impl LinkState {
+    /// What the AD bit of a reply says (RFC 6840 section 5.8): nothing at all, unless the channel to the resolver is trusted (DNS-02).
+    #[must_use]
+    pub const fn from_ad(authentic_data: bool, trusted_channel: bool) -> Self {
+        match (trusted_channel, authentic_data) {
+            (false, _) => Self::Indeterminate,
+            (true, true) => Self::Secure,
+            (true, false) => Self::Insecure,
+        }
+    }
+}
+
+/// What one link of the chain (CNAME, DNAME, or what ends it) says about time. Seconds throughout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkTimes {
     /// The TTL as received.
@@ -114,12 +139,75 @@ pub struct LinkTimes {
     pub signature_expiry: Option<UnixTime>,
 }
 
+/// One link of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its validation state.
+    pub state: LinkState,
+    /// How long it is good.
+    pub times: LinkTimes,
+}
+
+/// What stands at the end of the aliases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChainEnd {
+    /// TLSA records.
+    Records {
+        /// In the order of the answer.
+        records: Vec<TlsaRdata>,
+        /// As in [`SecureTlsa::wildcard`].
+        wildcard: Option<bool>,
+    },
+    /// None.
+    Denied(DenialKind),
+}
+
+impl TlsaAnswer {
+    /// The answer that a chain amounts to: `aliases` in the order followed, then `last`, the RRset or (for a denial, with the smaller of
+    /// its TTL and MINIMUM as TTL, RFC 2308 section 5) the SOA record (requirements 4.2 step 11, 5.7; DNS-03, DNS-05).
+    #[must_use]
+    pub fn from_chain(now: UnixTime, aliases: &[Link], last: Link, end: ChainEnd) -> Self {
+        if aliases.len() > MAX_ALIAS_LINKS {
+            return Self::Indeterminate(LookupFailure::AliasLimit);
+        }
+        let links = || aliases.iter().chain([&last]);
+        match links().map(|link| link.state).max().unwrap_or(last.state) {
+            LinkState::Secure => {}
+            LinkState::Insecure => return Self::Insecure,
+            LinkState::Indeterminate => return Self::Indeterminate(LookupFailure::NoTrust),
+            LinkState::Bogus => return Self::Bogus,
+        }
+        let times = || links().map(|link| link.times);
+        match end {
+            ChainEnd::Records { records, wildcard } => Self::Secure(Arc::new(SecureTlsa {
+                records,
+                valid_until: valid_until(now, MAX_CACHE, times()),
+                ttl: times().map(|times| times.ttl).min().unwrap_or_default(),
+                wildcard,
+            })),
+            ChainEnd::Denied(kind) => {
+                Self::Denied(Denial { kind, valid_until: valid_until(now, MAX_NEGATIVE_CACHE, times()) })
+            }
+        }
+    }
+
+    /// What a reply's code means (RFC 1035 section 4.1.1): `None` for NOERROR and NXDOMAIN, which are answers.
+    #[must_use]
+    pub const fn from_rcode(rcode: u8) -> Option<Self> {
+        match rcode {
+            0 | 3 => None,
+            2 => Some(Self::Indeterminate(LookupFailure::Servfail)),
+            _ => Some(Self::Indeterminate(LookupFailure::Refused)),
+        }
+    }
+}
+
 /// When an answer over these links stops being good: the earliest of TTL, original TTL and signature expiry over all of them, at
-/// most [`MAX_CACHE`] from `now`. There is no floor: TTL 0 gives `now` (requirements 5.7, RFC 4035 section 5.3.3).
+/// most `ceiling` from `now`. There is no floor: TTL 0 gives `now` (requirements 5.7, RFC 4035 section 5.3.3).
 #[must_use]
-pub fn valid_until(now: UnixTime, links: &[LinkTimes]) -> UnixTime {
+pub fn valid_until(now: UnixTime, ceiling: Duration, links: impl IntoIterator<Item = LinkTimes>) -> UnixTime {
     let now = now.as_secs();
-    let mut seconds = MAX_CACHE.as_secs();
+    let mut seconds = ceiling.as_secs();
     for link in links {
         seconds = seconds.min(u64::from(link.ttl));
         if let Some(original) = link.original_ttl {

@@ -216,7 +216,6 @@ pub fn check_spki(octets: &[u8]) -> Result<(), CertificateError> {
     fields.end()
 }
 
-
 /// When a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
