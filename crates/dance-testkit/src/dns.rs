@@ -1,6 +1,7 @@
 //! The world: zones, their server, and changes while it runs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,8 +17,7 @@ use crate::dns_log::{Query, QueryLog};
 use crate::dns_resolve::{Front, Served};
 use crate::dns_server::{bind, serve_tcp, serve_udp};
 use crate::zone::{
-    DEFAULT_TTL, DnsName, StoredRecord, Validity, Zone, name_server, parse_name, parse_records,
-    tlsa_line,
+    DEFAULT_TTL, DnsName, StoredRecord, Validity, Zone, name_server, parse_name, parse_records, tlsa_line,
 };
 use crate::zone_sign::{ServedZone, ZoneKey, ds_records, sign};
 
@@ -100,34 +100,20 @@ impl WorldBuilder {
     pub async fn start(self) -> Result<SignedWorld, WorldError> {
         let (zones, anchor) = make_zones(self.zones)?;
         let now = now();
-        let mut served = Served {
-            front: self.front,
-            ..Served::default()
-        };
+        let mut served = Served { front: self.front, ..Served::default() };
         for (place, fault) in self.faults {
             served.faults.push(PlacedFault::new(place.scope()?, fault)?);
         }
         for (apex, source) in &zones {
-            served
-                .zones
-                .insert(apex.clone(), Arc::new(source.sign(now)?));
+            served.zones.insert(apex.clone(), Arc::new(source.sign(now)?));
         }
         let (udp, tcp, addr) = bind().await.map_err(|source| WorldError::Bind { source })?;
-        let shared = Arc::new(Shared {
-            served: RwLock::new(Arc::new(served)),
-            log: QueryLog::new(),
-        });
+        let shared = Arc::new(Shared { served: RwLock::new(Arc::new(served)), log: QueryLog::new() });
         let tasks = [
             tokio::spawn(serve_udp(udp, shared.clone())).abort_handle(),
             tokio::spawn(serve_tcp(tcp, shared.clone())).abort_handle(),
         ];
-        Ok(SignedWorld {
-            addr,
-            anchor,
-            shared,
-            sources: Mutex::new(zones),
-            tasks,
-        })
+        Ok(SignedWorld { addr, anchor, shared, sources: Mutex::new(zones), tasks })
     }
 }
 
@@ -157,33 +143,19 @@ struct Anchor {
 
 /// Reads all zones, makes their keys, and delegates each from the closest zone above.
 fn make_zones(mut zones: Vec<Zone>) -> Result<(Sources, Anchor), WorldError> {
-    if !zones
-        .iter()
-        .any(|zone| zone.apex.trim_end_matches('.').is_empty())
-    {
+    if !zones.iter().any(|zone| zone.apex.trim_end_matches('.').is_empty()) {
         zones.push(Zone::new("."));
     }
     let mut sources = Sources::new();
     for zone in zones {
         let (apex, records) = zone.parse()?;
         let keys = match zone.signed {
-            true => zone
-                .keys
-                .iter()
-                .map(|&(kind, role)| ZoneKey::new(&apex, kind, role))
-                .collect(),
+            true => zone.keys.iter().map(|&(kind, role)| ZoneKey::new(&apex, kind, role)).collect(),
             false => Ok(Vec::new()),
         }?;
-        let source = ZoneSource {
-            zone,
-            apex: apex.clone(),
-            keys,
-            records,
-        };
+        let source = ZoneSource { zone, apex: apex.clone(), keys, records };
         if sources.insert(apex.clone(), source).is_some() {
-            return Err(WorldError::DuplicateZone {
-                zone: apex.fmt_with_dot().to_string(),
-            });
+            return Err(WorldError::DuplicateZone { zone: apex.fmt_with_dot().to_string() });
         }
     }
 
@@ -192,19 +164,12 @@ fn make_zones(mut zones: Vec<Zone>) -> Result<(Sources, Anchor), WorldError> {
     for (apex, source) in &sources {
         if apex.is_root() {
             for key in source.keys.iter().filter(|key| key.has_ds()) {
-                anchor
-                    .dnskey
-                    .push_str(&format!(". {DEFAULT_TTL} IN DNSKEY {}\n", key.dnskey()));
-                anchor
-                    .ds
-                    .push_str(&format!(". {DEFAULT_TTL} IN DS {}\n", key.ds(apex)?));
+                anchor.dnskey.push_str(&format!(". {DEFAULT_TTL} IN DNSKEY {}\n", key.dnskey()));
+                anchor.ds.push_str(&format!(". {DEFAULT_TTL} IN DS {}\n", key.ds(apex)?));
             }
             continue;
         }
-        let above = apex
-            .iter_suffixes()
-            .skip(1)
-            .find(|suffix| sources.contains_key(suffix));
+        let above = apex.iter_suffixes().skip(1).find(|suffix| sources.contains_key(suffix));
         let mut records = ds_records(&source.zone, apex, &source.keys)?;
         records.push(name_server(apex)?);
         delegations.extend(above.map(|above| (above, records)));
@@ -218,9 +183,7 @@ fn make_zones(mut zones: Vec<Zone>) -> Result<(Sources, Anchor), WorldError> {
 }
 
 fn now() -> i64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     i64::try_from(now).unwrap_or(i64::MAX)
 }
 
@@ -234,10 +197,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// The present state; the lock is held only to copy the pointer.
     pub(crate) fn served(&self) -> Arc<Served> {
-        self.served
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn update(&self, change: impl FnOnce(&mut Served)) {
@@ -291,35 +251,21 @@ impl SignedWorld {
         let name = parse_name(apex)?;
         let served = self.shared.served();
         let zone = served.zones.get(&name).ok_or_else(|| no_zone(&name))?;
-        Ok(zone
-            .records
-            .iter()
-            .map(|record| format!("{}\n", text_of(record)))
-            .collect())
+        Ok(zone.records.iter().map(|record| format!("{}\n", text_of(record))).collect())
     }
 
-    /// Replaces the TLSA RRset of a name; `rdata` in presentation form, for instance `3 1 1 <hex>`, `ttl` in seconds.
+    /// Replaces the TLSA RRset of a name by `TlsaRdata` or texts in presentation form such as `3 1 1 <hex>`; `ttl` in seconds.
     /// The name's zone is signed anew; the old state stays when that fails.
     ///
     /// # Errors
     ///
     /// When name or record data cannot be read, or signing fails.
-    pub fn set_tlsa<R: AsRef<str>>(
-        &self,
-        owner: &str,
-        rdata: &[R],
-        ttl: u32,
-    ) -> Result<(), WorldError> {
+    pub fn set_tlsa<R: fmt::Display>(&self, owner: &str, rdata: &[R], ttl: u32) -> Result<(), WorldError> {
         let name = parse_name(owner)?;
-        let text: Vec<String> = rdata
-            .iter()
-            .map(|rdata| tlsa_line(owner, rdata.as_ref(), ttl))
-            .collect();
+        let text: Vec<String> = rdata.iter().map(|rdata| tlsa_line(owner, rdata, ttl)).collect();
         self.change(&name, |apex, source| {
             let added = parse_records(apex, &text.join("\n"))?;
-            source
-                .records
-                .retain(|record| !is_in_rrset(record, &name, Rtype::TLSA));
+            source.records.retain(|record| !is_in_rrset(record, &name, Rtype::TLSA));
             source.records.extend(added);
             Ok(())
         })
@@ -343,14 +289,9 @@ impl SignedWorld {
         let name = parse_name(owner)?;
         self.change(&name, |_, source| {
             let before = source.records.len();
-            source
-                .records
-                .retain(|record| !is_in_rrset(record, &name, rtype));
+            source.records.retain(|record| !is_in_rrset(record, &name, rtype));
             if source.records.len() == before {
-                return Err(WorldError::NoRecords {
-                    owner: owner.to_owned(),
-                    rtype,
-                });
+                return Err(WorldError::NoRecords { owner: owner.to_owned(), rtype });
             }
             Ok(())
         })
@@ -379,10 +320,7 @@ impl SignedWorld {
             if apex != &name {
                 return Err(no_zone(&name));
             }
-            source.zone.validity = Validity {
-                inception,
-                expiration,
-            };
+            source.zone.validity = Validity { inception, expiration };
             Ok(())
         })
     }
@@ -394,10 +332,7 @@ impl SignedWorld {
         change: impl FnOnce(&DnsName, &mut ZoneSource) -> Result<(), WorldError>,
     ) -> Result<(), WorldError> {
         let mut sources = self.sources();
-        let apex = name
-            .iter_suffixes()
-            .find(|suffix| sources.contains_key(suffix))
-            .ok_or_else(|| no_zone(name))?;
+        let apex = name.iter_suffixes().find(|suffix| sources.contains_key(suffix)).ok_or_else(|| no_zone(name))?;
         let source = sources.get_mut(&apex).ok_or_else(|| no_zone(name))?;
         let (zone, records) = (source.zone.clone(), source.records.clone());
         let result = change(&apex, source).and_then(|()| {
@@ -436,12 +371,7 @@ impl SignedWorld {
     /// # Errors
     ///
     /// When a name cannot be read.
-    pub fn add_fault_on_type(
-        &self,
-        owner: &str,
-        rtype: Rtype,
-        fault: Fault,
-    ) -> Result<(), WorldError> {
+    pub fn add_fault_on_type(&self, owner: &str, rtype: Rtype, fault: Fault) -> Result<(), WorldError> {
         self.add_placed(Scope::Name(parse_name(owner)?, Some(rtype)), fault)
     }
 
@@ -487,10 +417,7 @@ impl SignedWorld {
     /// The names of all TLSA questions so far, oldest first, in lower case and without the trailing dot.
     pub fn tlsa_queries(&self) -> Vec<String> {
         let queries = self.queries().into_iter();
-        queries
-            .filter(|query| query.rtype == Rtype::TLSA)
-            .map(|query| query.name)
-            .collect()
+        queries.filter(|query| query.rtype == Rtype::TLSA).map(|query| query.name).collect()
     }
 
     /// Forgets all questions so far.
@@ -507,15 +434,12 @@ impl SignedWorld {
     /// Waits for a TLSA question for this name, past or future.
     pub async fn wait_for_tlsa(&self, owner: &str) -> Query {
         let owner = owner.trim_end_matches('.').to_ascii_lowercase();
-        self.wait_for(|query| query.rtype == Rtype::TLSA && query.name == owner)
-            .await
+        self.wait_for(|query| query.rtype == Rtype::TLSA && query.name == owner).await
     }
 }
 
 fn no_zone(name: &DnsName) -> WorldError {
-    WorldError::NoZone {
-        zone: name.fmt_with_dot().to_string(),
-    }
+    WorldError::NoZone { zone: name.fmt_with_dot().to_string() }
 }
 
 fn is_in_rrset(record: &StoredRecord, owner: &DnsName, rtype: Rtype) -> bool {
@@ -542,10 +466,5 @@ fn with_next_serial(record: &StoredRecord) -> StoredRecord {
         soa.expire(),
         soa.minimum(),
     );
-    Record::new(
-        record.owner().clone(),
-        record.class(),
-        record.ttl(),
-        next.into(),
-    )
+    Record::new(record.owner().clone(), record.class(), record.ttl(), next.into())
 }

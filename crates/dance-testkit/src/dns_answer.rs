@@ -39,21 +39,11 @@ pub(crate) struct Link {
 
 impl Link {
     fn new(rcode: Rcode) -> Self {
-        Self {
-            rcode,
-            answer: Vec::new(),
-            authority: Vec::new(),
-            target: None,
-            weak_proof: false,
-            needs_proof: false,
-        }
+        Self { rcode, answer: Vec::new(), authority: Vec::new(), target: None, weak_proof: false, needs_proof: false }
     }
 
     fn prove(&mut self, owner: &DnsName, set: &RrSet) {
-        let known = self
-            .authority
-            .iter()
-            .any(|rr| rr.rtype == set.rtype && rr.owner == *owner);
+        let known = self.authority.iter().any(|rr| rr.rtype == set.rtype && rr.owner == *owner);
         if !known {
             push_set(&mut self.authority, owner, set);
         }
@@ -74,10 +64,7 @@ pub(crate) fn push_set(section: &mut Vec<Rr>, owner: &DnsName, set: &RrSet) {
 
 /// The wildcard child of a name; `None` when that would be too long for a name.
 pub(crate) fn wildcard_of(name: &DnsName) -> Option<DnsName> {
-    RelativeName::wildcard_bytes()
-        .chain(name.clone())
-        .ok()
-        .map(|name| name.to_name())
+    RelativeName::wildcard_bytes().chain(name.clone()).ok().map(|name| name.to_name())
 }
 
 /// The name without its first label.
@@ -100,10 +87,7 @@ impl ServedZone {
     /// world does not have.
     pub(crate) fn look_up(&self, name: &DnsName, rtype: Rtype) -> Option<Link> {
         // From the apex down: a delegation or a DNAME above the name ends the search.
-        let mut above: Vec<DnsName> = name
-            .iter_suffixes()
-            .take_while(|suffix| suffix != &self.apex)
-            .collect();
+        let mut above: Vec<DnsName> = name.iter_suffixes().take_while(|suffix| suffix != &self.apex).collect();
         if name != &self.apex {
             above.push(self.apex.clone());
         }
@@ -132,9 +116,7 @@ impl ServedZone {
 
         let encloser = self.closest_encloser(name);
         let wildcard = wildcard_of(&encloser);
-        let found = wildcard
-            .as_ref()
-            .and_then(|wildcard| self.nodes.get_key_value(wildcard));
+        let found = wildcard.as_ref().and_then(|wildcard| self.nodes.get_key_value(wildcard));
         let Some((wildcard, node)) = found else {
             let mut link = self.negative(Rcode::NXDOMAIN);
             self.prove_no_name(&mut link, name, &encloser);
@@ -159,15 +141,10 @@ impl ServedZone {
     fn substitute(&self, name: &DnsName, owner: &DnsName, set: &RrSet) -> Link {
         let mut link = Link::new(Rcode::NOERROR);
         push_set(&mut link.answer, owner, set);
-        let target = set
-            .data
-            .first()
-            .and_then(|data| Name::from_octets(data.clone()).ok());
+        let target = set.data.first().and_then(|data| Name::from_octets(data.clone()).ok());
         let prefix = name.clone().strip_suffix(owner).ok();
-        let target: Option<DnsName> = prefix
-            .zip(target)
-            .and_then(|(prefix, target)| prefix.chain(target).ok())
-            .map(|name| name.to_name());
+        let target: Option<DnsName> =
+            prefix.zip(target).and_then(|(prefix, target)| prefix.chain(target).ok()).map(|name| name.to_name());
         match target {
             Some(target) => {
                 link.answer.push(Rr {
@@ -195,17 +172,12 @@ impl ServedZone {
 
     /// The deepest existing name above `name`.
     fn closest_encloser(&self, name: &DnsName) -> DnsName {
-        name.iter_suffixes()
-            .skip(1)
-            .find(|suffix| self.nodes.contains_key(suffix))
-            .unwrap_or_else(|| self.apex.clone())
+        name.iter_suffixes().skip(1).find(|suffix| self.nodes.contains_key(suffix)).unwrap_or_else(|| self.apex.clone())
     }
 
     /// The name one label longer than `encloser` on the way to `name`.
     fn next_closer(&self, name: &DnsName, encloser: &DnsName) -> DnsName {
-        name.iter_suffixes()
-            .find(|suffix| parent_of(suffix).as_ref() == Some(encloser))
-            .unwrap_or_else(|| name.clone())
+        name.iter_suffixes().find(|suffix| parent_of(suffix).as_ref() == Some(encloser)).unwrap_or_else(|| name.clone())
     }
 
     /// Proves that an existing name lacks a type.
@@ -253,8 +225,7 @@ impl ServedZone {
             return;
         }
         let before = self.nodes.range(..name.clone()).rev();
-        let mut spans =
-            before.filter_map(|(owner, node)| set_of(node, Rtype::NSEC).map(|set| (owner, set)));
+        let mut spans = before.filter_map(|(owner, node)| set_of(node, Rtype::NSEC).map(|set| (owner, set)));
         if let Some((owner, set)) = spans.next() {
             link.prove(owner, set);
         }
@@ -264,32 +235,18 @@ impl ServedZone {
     pub(crate) fn prove_beside(&self, link: &mut Link, name: &DnsName) {
         if let Some(chain) = &self.nsec3 {
             let hash = hash_of(chain, name);
-            let before = hash
-                .as_ref()
-                .and_then(|hash| chain.by_hash.range(..hash.clone()).next_back());
-            let covering = before
-                .or_else(|| chain.by_hash.last_key_value())
-                .map(|(hash, _)| hash);
-            let beside = chain
-                .by_hash
-                .iter()
-                .find(|(other, _)| Some(*other) != hash.as_ref() && Some(*other) != covering);
+            let before = hash.as_ref().and_then(|hash| chain.by_hash.range(..hash.clone()).next_back());
+            let covering = before.or_else(|| chain.by_hash.last_key_value()).map(|(hash, _)| hash);
+            let beside =
+                chain.by_hash.iter().find(|(other, _)| Some(*other) != hash.as_ref() && Some(*other) != covering);
             if let Some((_, (owner, set))) = beside {
                 link.prove(owner, set);
             }
             return;
         }
-        let spans = self
-            .nodes
-            .iter()
-            .filter_map(|(owner, node)| set_of(node, Rtype::NSEC).map(|set| (owner, set)));
-        let covering = spans
-            .clone()
-            .rfind(|(owner, _)| *owner < name)
-            .map(|(owner, _)| owner);
-        let beside = spans
-            .clone()
-            .find(|(owner, _)| *owner != name && Some(*owner) != covering);
+        let spans = self.nodes.iter().filter_map(|(owner, node)| set_of(node, Rtype::NSEC).map(|set| (owner, set)));
+        let covering = spans.clone().rfind(|(owner, _)| *owner < name).map(|(owner, _)| owner);
+        let beside = spans.clone().find(|(owner, _)| *owner != name && Some(*owner) != covering);
         if let Some((owner, set)) = beside {
             link.prove(owner, set);
         }
@@ -311,14 +268,9 @@ fn too_many_iterations(chain: &Nsec3Chain) -> bool {
 }
 
 fn hash_of(chain: &Nsec3Chain, name: &DnsName) -> Option<Vec<u8>> {
-    nsec3_hash::<_, _, Vec<u8>>(
-        name,
-        Nsec3HashAlgorithm::SHA1,
-        chain.iterations,
-        &chain.salt,
-    )
-    .ok()
-    .map(|hash| hash.as_slice().to_vec())
+    nsec3_hash::<_, _, Vec<u8>>(name, Nsec3HashAlgorithm::SHA1, chain.iterations, &chain.salt)
+        .ok()
+        .map(|hash| hash.as_slice().to_vec())
 }
 
 /// The records of a node for this question, with `owner` as their owner; `None` if there are none.
@@ -330,9 +282,6 @@ fn records_of(owner: &DnsName, node: &[RrSet], rtype: Rtype) -> Option<Link> {
     }
     let set = set_of(node, Rtype::CNAME)?;
     push_set(&mut link.answer, owner, set);
-    link.target = set
-        .data
-        .first()
-        .and_then(|data| Name::from_octets(data.clone()).ok());
+    link.target = set.data.first().and_then(|data| Name::from_octets(data.clone()).ok());
     Some(link)
 }

@@ -105,19 +105,13 @@ impl fmt::Display for WorldError {
             }
             Self::OutOfZone { owner, zone } => write!(f, "{owner} does not lie in zone {zone}"),
             Self::UnequalTtls { owner, rtype } => {
-                write!(
-                    f,
-                    "the {rtype} records of {owner} must all have the same TTL"
-                )
+                write!(f, "the {rtype} records of {owner} must all have the same TTL")
             }
             Self::DuplicateZone { zone } => write!(f, "zone {zone} is given twice"),
             Self::NoRecords { owner, rtype } => write!(f, "{owner} has no {rtype} records"),
             Self::NoZone { zone } => write!(f, "there is no zone {zone}"),
             Self::LongSalt { octets } => {
-                write!(
-                    f,
-                    "an NSEC3 salt of {octets} octets: at most 255 are possible"
-                )
+                write!(f, "an NSEC3 salt of {octets} octets: at most 255 are possible")
             }
             Self::LongRecord { rtype } => {
                 write!(f, "{rtype} record data of more than 65535 octets")

@@ -86,11 +86,7 @@ impl PlacedFault {
             Fault::OtherOwner(name) | Fault::RecordsOf(name) => Some(parse_name(name)?),
             _ => None,
         };
-        Ok(Self {
-            scope,
-            fault,
-            other,
-        })
+        Ok(Self { scope, fault, other })
     }
 
     /// Whether the fault applies to a link of an answer.
@@ -123,18 +119,14 @@ impl PlacedFault {
                 let other = self.other.as_ref()?;
                 Some(zone.positive(other, zone.rrset(other, rtype)?))
             }
-            Fault::RecordsOf(_) => {
-                Some(zone.positive(name, zone.rrset(self.other.as_ref()?, rtype)?))
-            }
+            Fault::RecordsOf(_) => Some(zone.positive(name, zone.rrset(self.other.as_ref()?, rtype)?)),
             _ => None,
         }
     }
 
     /// Spoils the content of a link.
     pub(crate) fn spoil(&self, link: &mut Link) {
-        let Link {
-            answer, authority, ..
-        } = link;
+        let Link { answer, authority, .. } = link;
         match self.fault {
             Fault::TamperedRdata => {
                 for rr in answer.iter_mut().filter(|rr| rr.rtype != Rtype::RRSIG) {
@@ -154,10 +146,7 @@ impl PlacedFault {
             }
             Fault::ForgedTtl(ttl) => answer.iter_mut().for_each(|rr| rr.ttl = ttl),
             Fault::BadSignaturesFirst(copies) => {
-                *answer = answer
-                    .drain(..)
-                    .flat_map(|rr| with_bad_copies(rr, copies))
-                    .collect();
+                *answer = answer.drain(..).flat_map(|rr| with_bad_copies(rr, copies)).collect();
             }
             _ => {}
         }
@@ -187,9 +176,7 @@ impl PlacedFault {
         match self.fault {
             Fault::TamperedRdata if !link.answer.is_empty() => Some(EDE_BOGUS),
             Fault::StrippedSignatures | Fault::EmptyAnswer => Some(EDE_RRSIGS_MISSING),
-            Fault::StrippedProof | Fault::ReplayedWildcard if link.needs_proof => {
-                Some(EDE_NSEC_MISSING)
-            }
+            Fault::StrippedProof | Fault::ReplayedWildcard if link.needs_proof => Some(EDE_NSEC_MISSING),
             Fault::FalseNoData | Fault::FalseNxDomain => Some(EDE_NSEC_MISSING),
             Fault::OtherOwner(_) | Fault::RecordsOf(_) => Some(EDE_BOGUS),
             _ => None,
@@ -244,10 +231,7 @@ fn with_bad_copies(rr: Rr, copies: u16) -> Vec<Rr> {
             for (octet, change) in data.iter_mut().rev().zip(copy.to_be_bytes()) {
                 *octet ^= change;
             }
-            all.push(Rr {
-                data: data.into(),
-                ..rr.clone()
-            });
+            all.push(Rr { data: data.into(), ..rr.clone() });
         }
     }
     all.push(rr);

@@ -47,10 +47,7 @@ pub(crate) struct QueryLog {
 
 impl QueryLog {
     pub(crate) fn new() -> Self {
-        Self {
-            queries: Mutex::default(),
-            arrivals: watch::Sender::new(0),
-        }
+        Self { queries: Mutex::default(), arrivals: watch::Sender::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Query>> {

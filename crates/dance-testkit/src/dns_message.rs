@@ -40,32 +40,18 @@ struct Asked {
 }
 
 /// Answers a message. `None` when there is to be no answer.
-pub(crate) fn answer(
-    served: &Served,
-    log: &QueryLog,
-    octets: &[u8],
-    transport: Transport,
-) -> Option<Reply> {
+pub(crate) fn answer(served: &Served, log: &QueryLog, octets: &[u8], transport: Transport) -> Option<Reply> {
     let message = Message::from_octets(octets).ok()?;
     let header = message.header();
     if header.qr() {
         return None;
     }
     let Some(asked) = read(&message) else {
-        let rcode = if header.opcode() == Opcode::QUERY {
-            Rcode::FORMERR
-        } else {
-            Rcode::NOTIMP
-        };
+        let rcode = if header.opcode() == Opcode::QUERY { Rcode::FORMERR } else { Rcode::NOTIMP };
         return immediate(error_only(header, rcode));
     };
     log.push(Query {
-        name: asked
-            .name
-            .to_string()
-            .to_ascii_lowercase()
-            .trim_end_matches('.')
-            .to_owned(),
+        name: asked.name.to_string().to_ascii_lowercase().trim_end_matches('.').to_owned(),
         rtype: asked.rtype,
         transport,
         at: Instant::now(),
@@ -73,42 +59,24 @@ pub(crate) fn answer(
         dnssec_ok: asked.edns.is_some_and(|(_, dnssec)| dnssec),
         authentic_data: header.ad(),
     });
-    let meta = [
-        Rtype::ANY,
-        Rtype::AXFR,
-        Rtype::IXFR,
-        Rtype::RRSIG,
-        Rtype::OPT,
-    ];
+    let meta = [Rtype::ANY, Rtype::AXFR, Rtype::IXFR, Rtype::RRSIG, Rtype::OPT];
     if meta.contains(&asked.rtype) {
         return immediate(error_only(header, Rcode::REFUSED));
     }
 
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let resolution = served.resolve(&asked.name, asked.rtype, now);
     if resolution.effects.silent {
         return None;
     }
     let octets = compose(served.front, &asked, &resolution, transport).ok()?;
-    let Effects {
-        delay, tcp_pause, ..
-    } = resolution.effects;
-    Some(Reply {
-        octets,
-        delay,
-        tcp_pause,
-    })
+    let Effects { delay, tcp_pause, .. } = resolution.effects;
+    Some(Reply { octets, delay, tcp_pause })
 }
 
 fn immediate(octets: Option<Vec<u8>>) -> Option<Reply> {
-    Some(Reply {
-        octets: octets?,
-        delay: Duration::ZERO,
-        tcp_pause: None,
-    })
+    Some(Reply { octets: octets?, delay: Duration::ZERO, tcp_pause: None })
 }
 
 /// Reads a question; `None` if it is not one of class IN with at most one OPT record.
@@ -120,15 +88,8 @@ fn read(message: &Message<&[u8]>) -> Option<Asked> {
     if question.qclass() != Class::IN {
         return None;
     }
-    let edns = message
-        .opt()
-        .map(|opt| (opt.udp_payload_size(), opt.dnssec_ok()));
-    Some(Asked {
-        header: message.header(),
-        name: question.qname().to_bytes(),
-        rtype: question.qtype(),
-        edns,
-    })
+    let edns = message.opt().map(|opt| (opt.udp_payload_size(), opt.dnssec_ok()));
+    Some(Asked { header: message.header(), name: question.qname().to_bytes(), rtype: question.qtype(), edns })
 }
 
 type Builder = MessageBuilder<StaticCompressor<Vec<u8>>>;
@@ -150,12 +111,7 @@ fn error_only(asked: Header, rcode: Rcode) -> Option<Vec<u8>> {
     Some(builder(asked, rcode)?.finish().into_target())
 }
 
-fn compose(
-    front: Front,
-    asked: &Asked,
-    resolution: &Resolution,
-    transport: Transport,
-) -> Result<Vec<u8>, PushError> {
+fn compose(front: Front, asked: &Asked, resolution: &Resolution, transport: Transport) -> Result<Vec<u8>, PushError> {
     let effects = &resolution.effects;
     let edns = asked.edns.filter(|_| !effects.ignore_edns);
     let bogus = match (front, resolution.trust) {
@@ -176,12 +132,7 @@ fn compose(
     };
     let empty = effects.rcode.is_some() || bogus.is_some();
     let truncate = effects.truncate_udp && transport == Transport::Udp;
-    let plan = Plan {
-        rcode,
-        ad,
-        edns,
-        extended_error: bogus,
-    };
+    let plan = Plan { rcode, ad, edns, extended_error: bogus };
     let whole = plan.compose(asked, resolution, !empty && !truncate, truncate)?;
 
     let limit = match (transport, edns) {
@@ -258,7 +209,6 @@ impl Plan {
 type RawRecord<'a> = (&'a DnsName, Class, Ttl, UnknownRecordData<&'a [u8]>);
 
 fn record(rr: &Rr) -> Result<RawRecord<'_>, PushError> {
-    let data =
-        UnknownRecordData::from_octets(rr.rtype, &rr.data[..]).map_err(|_| PushError::ShortBuf)?;
+    let data = UnknownRecordData::from_octets(rr.rtype, &rr.data[..]).map_err(|_| PushError::ShortBuf)?;
     Ok((&rr.owner, Class::IN, Ttl::from_secs(rr.ttl), data))
 }

@@ -56,11 +56,7 @@ pub(crate) struct Resolution {
 impl Served {
     /// The zone that answers a question: the deepest one at or above the name, and for DS the one above the delegation.
     fn zone_for(&self, name: &DnsName, rtype: Rtype) -> Option<&ServedZone> {
-        let find = |name: &DnsName| {
-            name.iter_suffixes()
-                .find_map(|suffix| self.zones.get(&suffix))
-                .map(|zone| &**zone)
-        };
+        let find = |name: &DnsName| name.iter_suffixes().find_map(|suffix| self.zones.get(&suffix)).map(|zone| &**zone);
         match parent_of(name).filter(|_| rtype == Rtype::DS) {
             Some(parent) => find(&parent),
             None => find(name),
@@ -80,9 +76,7 @@ impl Served {
         };
         let here = match zone.delegation {
             _ if !zone.signed => Trust::Insecure,
-            Delegation::NoDs | Delegation::UnknownAlgorithm | Delegation::UnknownDigest => {
-                Trust::Insecure
-            }
+            Delegation::NoDs | Delegation::UnknownAlgorithm | Delegation::UnknownDigest => Trust::Insecure,
             Delegation::WrongDs => Trust::Bogus(EDE_DNSKEY_MISSING),
             Delegation::Secure | Delegation::SecureWithBrokenExtra if now > zone.expiration => {
                 Trust::Bogus(EDE_EXPIRED)
@@ -134,22 +128,11 @@ impl Served {
     }
 
     /// One link of the chain, spoilt by the faults that apply to it.
-    fn link(
-        &self,
-        name: &DnsName,
-        rtype: Rtype,
-        now: i64,
-        result: &mut Resolution,
-    ) -> Option<Link> {
+    fn link(&self, name: &DnsName, rtype: Rtype, now: i64, result: &mut Resolution) -> Option<Link> {
         let zone = self.zone_for(name, rtype)?;
-        let faults: Vec<&PlacedFault> = self
-            .faults
-            .iter()
-            .filter(|fault| fault.applies(&zone.apex, name, rtype))
-            .collect();
-        let replaced = faults
-            .iter()
-            .find_map(|fault| fault.replace(zone, name, rtype));
+        let faults: Vec<&PlacedFault> =
+            self.faults.iter().filter(|fault| fault.applies(&zone.apex, name, rtype)).collect();
+        let replaced = faults.iter().find_map(|fault| fault.replace(zone, name, rtype));
         let mut link = match replaced {
             Some(link) => link,
             None => zone.look_up(name, rtype)?,

@@ -30,6 +30,7 @@
 //! # Ok(()) }
 //! ```
 
+mod certs;
 mod dns;
 mod dns_answer;
 mod dns_error;
@@ -41,6 +42,7 @@ mod dns_server;
 mod zone;
 mod zone_sign;
 
+pub use certs::{Authority, CertError, CertKey, CertSpec, Identity};
 pub use dns::{SignedWorld, WorldBuilder};
 pub use dns_error::WorldError;
 pub use dns_fault::Fault;

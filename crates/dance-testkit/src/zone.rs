@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use domain::base::iana::{Class, Rtype};
+use domain::base::name::FlattenInto;
+use domain::base::rdata::{ComposeRecordData, UnknownRecordData};
 use domain::base::{Name, Record, Serial, Ttl};
 use domain::rdata::{Ns, Soa, ZoneRecordData};
 use domain::zonefile::inplace::{Entry, Zonefile};
@@ -64,29 +66,17 @@ pub enum Denial {
 impl Denial {
     /// NSEC3 with the parameters of RFC 9276: no extra iterations, no salt, no opt-out.
     pub fn nsec3() -> Self {
-        Self::Nsec3 {
-            iterations: 0,
-            salt: Vec::new(),
-            opt_out: false,
-        }
+        Self::Nsec3 { iterations: 0, salt: Vec::new(), opt_out: false }
     }
 
     /// NSEC3 as of [`Denial::nsec3`], with opt-out.
     pub fn nsec3_opt_out() -> Self {
-        Self::Nsec3 {
-            iterations: 0,
-            salt: Vec::new(),
-            opt_out: true,
-        }
+        Self::Nsec3 { iterations: 0, salt: Vec::new(), opt_out: true }
     }
 
     /// NSEC3 with a salt and `iterations` additional iterations.
     pub fn nsec3_iterations(iterations: u16) -> Self {
-        Self::Nsec3 {
-            iterations,
-            salt: vec![0xab, 0xcd],
-            opt_out: false,
-        }
+        Self::Nsec3 { iterations, salt: vec![0xab, 0xcd], opt_out: false }
     }
 }
 
@@ -140,10 +130,7 @@ impl Zone {
             signed: true,
             keys: vec![(KeyKind::P256, KeyRole::Csk)],
             denial: Denial::Nsec,
-            validity: Validity {
-                inception: -3600,
-                expiration: 14 * 86_400,
-            },
+            validity: Validity { inception: -3600, expiration: 14 * 86_400 },
             delegation: Delegation::Secure,
             negative_ttl: 60,
         }
@@ -151,10 +138,7 @@ impl Zone {
 
     /// A zone without signatures; its parent has no DS for it.
     pub fn unsigned(apex: &str) -> Self {
-        Self {
-            signed: false,
-            ..Self::new(apex)
-        }
+        Self { signed: false, ..Self::new(apex) }
     }
 
     /// Adds zone-file text: one or several lines. `$ORIGIN` is the apex, the default TTL [`DEFAULT_TTL`].
@@ -165,31 +149,23 @@ impl Zone {
         self
     }
 
-    /// Adds a TLSA record: `rdata` in presentation form, for instance `3 1 1 <hex>`; `ttl` in seconds.
+    /// Adds a TLSA record: a `TlsaRdata`, or text in presentation form such as `3 1 1 <hex>`; `ttl` in seconds.
     #[must_use]
-    pub fn tlsa(self, owner: &str, rdata: &str, ttl: u32) -> Self {
-        let line = tlsa_line(owner, rdata, ttl);
+    pub fn tlsa(self, owner: &str, rdata: impl fmt::Display, ttl: u32) -> Self {
+        let line = tlsa_line(owner, &rdata, ttl);
         self.text(&line)
     }
 
     /// Adds a CNAME record; `ttl` in seconds.
     #[must_use]
     pub fn cname(self, owner: &str, target: &str, ttl: u32) -> Self {
-        self.text(&format!(
-            "{} {ttl} IN CNAME {}",
-            dotted(owner),
-            dotted(target)
-        ))
+        self.text(&format!("{} {ttl} IN CNAME {}", dotted(owner), dotted(target)))
     }
 
     /// Adds a DNAME record; `ttl` in seconds.
     #[must_use]
     pub fn dname(self, owner: &str, target: &str, ttl: u32) -> Self {
-        self.text(&format!(
-            "{} {ttl} IN DNAME {}",
-            dotted(owner),
-            dotted(target)
-        ))
+        self.text(&format!("{} {ttl} IN DNAME {}", dotted(owner), dotted(target)))
     }
 
     /// Signs with one key of this kind.
@@ -222,10 +198,7 @@ impl Zone {
     /// Sets inception and expiration of all signatures, in seconds relative to the moment of signing.
     #[must_use]
     pub fn signatures(mut self, inception: i64, expiration: i64) -> Self {
-        self.validity = Validity {
-            inception,
-            expiration,
-        };
+        self.validity = Validity { inception, expiration };
         self
     }
 
@@ -253,9 +226,7 @@ impl Zone {
         let apex = parse_name(&self.apex)?;
         let mut records = parse_records(&apex, &self.text)?;
         let at_apex = |records: &[StoredRecord], rtype| {
-            records
-                .iter()
-                .any(|record| record.owner() == &apex && record.rtype() == rtype)
+            records.iter().any(|record| record.owner() == &apex && record.rtype() == rtype)
         };
         if !at_apex(&records, Rtype::SOA) {
             let negative = Ttl::from_secs(self.negative_ttl);
@@ -281,20 +252,12 @@ impl Zone {
 /// never looked up.
 pub(crate) fn name_server(owner: &DnsName) -> Result<StoredRecord, WorldError> {
     let data = Ns::new(parse_name("localhost")?);
-    Ok(Record::new(
-        owner.clone(),
-        Class::IN,
-        Ttl::from_secs(DEFAULT_TTL),
-        data.into(),
-    ))
+    Ok(Record::new(owner.clone(), Class::IN, Ttl::from_secs(DEFAULT_TTL), data.into()))
 }
 
 /// Reads an absolute name written with or without the trailing dot.
 pub(crate) fn parse_name(text: &str) -> Result<DnsName, WorldError> {
-    Name::bytes_from_str(&dotted(text)).map_err(|source| WorldError::Name {
-        name: text.to_owned(),
-        source,
-    })
+    Name::bytes_from_str(&dotted(text)).map_err(|source| WorldError::Name { name: text.to_owned(), source })
 }
 
 /// Reads zone-file text relative to `origin`; every record must lie in the zone.
@@ -308,13 +271,9 @@ pub(crate) fn parse_records(origin: &DnsName, text: &str) -> Result<Vec<StoredRe
     file.extend_from_slice(b"\n");
     let zone = || origin.fmt_with_dot().to_string();
     let mut records = Vec::new();
-    while let Some(entry) = file.next_entry().map_err(|source| WorldError::ZoneFile {
-        zone: zone(),
-        source,
-    })? {
+    while let Some(entry) = file.next_entry().map_err(|source| WorldError::ZoneFile { zone: zone(), source })? {
         match entry {
             Entry::Record(record) => {
-                use domain::base::name::FlattenInto;
                 let record: StoredRecord = record.flatten_into();
                 if !record.owner().ends_with(origin) {
                     return Err(WorldError::OutOfZone {
@@ -322,21 +281,31 @@ pub(crate) fn parse_records(origin: &DnsName, text: &str) -> Result<Vec<StoredRe
                         zone: zone(),
                     });
                 }
-                records.push(record);
+                records.push(in_generic_form(record)?);
             }
             Entry::Include { path, .. } => {
-                return Err(WorldError::Include {
-                    zone: zone(),
-                    path: path.to_string(),
-                });
+                return Err(WorldError::Include { zone: zone(), path: path.to_string() });
             }
         }
     }
     Ok(records)
 }
 
+/// TLSA data as plain octets: text may hold it in the form of RFC 3597, malformed or not, and the signer puts an RRset into
+/// canonical order only if all its records are of one form.
+fn in_generic_form(record: StoredRecord) -> Result<StoredRecord, WorldError> {
+    let ZoneRecordData::Tlsa(tlsa) = record.data() else {
+        return Ok(record);
+    };
+    let mut octets = Vec::new();
+    let Ok(()) = tlsa.compose_rdata(&mut octets);
+    let data = UnknownRecordData::from_octets(Rtype::TLSA, octets.into())
+        .map_err(|_| WorldError::LongRecord { rtype: Rtype::TLSA })?;
+    Ok(Record::new(record.owner().clone(), record.class(), record.ttl(), data.into()))
+}
+
 /// A line of zone-file text with one TLSA record.
-pub(crate) fn tlsa_line(owner: &str, rdata: &str, ttl: u32) -> String {
+pub(crate) fn tlsa_line(owner: &str, rdata: &dyn fmt::Display, ttl: u32) -> String {
     format!("{} {ttl} IN TLSA {rdata}", dotted(owner))
 }
 

@@ -12,9 +12,7 @@ use domain::dnssec::sign::denial::nsec::{GenerateNsecConfig, generate_nsecs};
 use domain::dnssec::sign::denial::nsec3::{GenerateNsec3Config, generate_nsec3s};
 use domain::dnssec::sign::keys::SigningKey;
 use domain::dnssec::sign::records::{DefaultSorter, RecordsIter, Rrset, SortedRecords};
-use domain::dnssec::sign::signatures::rrsigs::{
-    GenerateRrsigConfig, sign_rrset, sign_sorted_zone_records,
-};
+use domain::dnssec::sign::signatures::rrsigs::{GenerateRrsigConfig, sign_rrset, sign_sorted_zone_records};
 use domain::rdata::dnssec::Timestamp;
 use domain::rdata::nsec3::Nsec3Salt;
 use domain::rdata::{Dnskey, Ds, Nsec3param, ZoneRecordData};
@@ -46,10 +44,7 @@ pub(crate) struct ZoneKey {
 impl ZoneKey {
     /// Makes a new key; RSA keys are always the same one.
     pub(crate) fn new(apex: &DnsName, kind: KeyKind, role: KeyRole) -> Result<Self, WorldError> {
-        let error = || WorldError::Key {
-            zone: apex.fmt_with_dot().to_string(),
-            kind,
-        };
+        let error = || WorldError::Key { zone: apex.fmt_with_dot().to_string(), kind };
         let flags = match role {
             KeyRole::Csk | KeyRole::Ksk | KeyRole::Published => FLAGS_SEP,
             KeyRole::Zsk => FLAGS_ZSK,
@@ -65,11 +60,7 @@ impl ZoneKey {
             None => published_rsa_key(flags).ok_or_else(error)?,
         };
         let pair = KeyPair::from_bytes(&secret, &public).map_err(|_| error())?;
-        Ok(Self {
-            role,
-            dnskey: public.convert(),
-            signer: SigningKey::new(apex.clone(), flags, pair),
-        })
+        Ok(Self { role, dnskey: public.convert(), signer: SigningKey::new(apex.clone(), flags, pair) })
     }
 
     /// Whether the parent should hold a DS for this key.
@@ -89,11 +80,7 @@ impl ZoneKey {
         let Ok(()) = self.dnskey.compose_canonical_rdata(&mut digested);
         let mut digest = DigestBuilder::new(DigestType::Sha256);
         digest.update(&digested);
-        self.ds_with(
-            self.dnskey.algorithm(),
-            DigestAlgorithm::SHA256,
-            digest.finish().as_ref().to_vec(),
-        )
+        self.ds_with(self.dnskey.algorithm(), DigestAlgorithm::SHA256, digest.finish().as_ref().to_vec())
     }
 
     fn ds_with(
@@ -122,11 +109,7 @@ fn published_rsa_key(flags: u16) -> Option<(SecretKeyBytes, Dnskey<Vec<u8>>)> {
 }
 
 /// The DS RRset that the parent of a zone with these keys holds.
-pub(crate) fn ds_records(
-    zone: &Zone,
-    apex: &DnsName,
-    keys: &[ZoneKey],
-) -> Result<Vec<StoredRecord>, WorldError> {
+pub(crate) fn ds_records(zone: &Zone, apex: &DnsName, keys: &[ZoneKey]) -> Result<Vec<StoredRecord>, WorldError> {
     let mut all = Vec::new();
     for key in keys.iter().filter(|key| key.has_ds()) {
         let algorithm = key.dnskey.algorithm();
@@ -149,17 +132,7 @@ pub(crate) fn ds_records(
             }
         }
     }
-    Ok(all
-        .into_iter()
-        .map(|ds| {
-            Record::new(
-                apex.clone(),
-                Class::IN,
-                Ttl::from_secs(DEFAULT_TTL),
-                ds.into(),
-            )
-        })
-        .collect())
+    Ok(all.into_iter().map(|ds| Record::new(apex.clone(), Class::IN, Ttl::from_secs(DEFAULT_TTL), ds.into())).collect())
 }
 
 /// An RRset with its signatures; record data in uncompressed wire form.
@@ -210,14 +183,7 @@ pub(crate) fn sign(
     let mut sorted: SortedRecords<_, _> = records.to_vec().into();
     check_ttls(&sorted)?;
     if zone.signed {
-        add_dnssec(
-            zone,
-            apex,
-            &mut sorted,
-            keys,
-            timestamp(inception),
-            timestamp(expiration),
-        )?;
+        add_dnssec(zone, apex, &mut sorted, keys, timestamp(inception), timestamp(expiration))?;
     }
     index(zone, apex, sorted.into_inner(), inception, expiration)
 }
@@ -228,15 +194,10 @@ fn timestamp(seconds: i64) -> Timestamp {
 }
 
 /// The signer panics when TTLs in one RRset differ, so that is refused first.
-fn check_ttls(
-    records: &SortedRecords<DnsName, ZoneRecordData<Bytes, DnsName>>,
-) -> Result<(), WorldError> {
+fn check_ttls(records: &SortedRecords<DnsName, ZoneRecordData<Bytes, DnsName>>) -> Result<(), WorldError> {
     for (one, next) in records.iter().zip(records.iter().skip(1)) {
         if one.owner() == next.owner() && one.rtype() == next.rtype() && one.ttl() != next.ttl() {
-            return Err(WorldError::UnequalTtls {
-                owner: one.owner().fmt_with_dot().to_string(),
-                rtype: one.rtype(),
-            });
+            return Err(WorldError::UnequalTtls { owner: one.owner().fmt_with_dot().to_string(), rtype: one.rtype() });
         }
     }
     Ok(())
@@ -251,21 +212,14 @@ fn add_dnssec(
     inception: Timestamp,
     expiration: Timestamp,
 ) -> Result<(), WorldError> {
-    let error = |source| WorldError::Signing {
-        zone: apex.fmt_with_dot().to_string(),
-        source,
-    };
+    let error = |source| WorldError::Signing { zone: apex.fmt_with_dot().to_string(), source };
     match &zone.denial {
         Denial::Nsec => {
             let config = GenerateNsecConfig::new();
             let nsecs = generate_nsecs(apex, records.owner_rrs(), &config).map_err(error)?;
             records.extend(nsecs.into_iter().map(Record::from_record));
         }
-        Denial::Nsec3 {
-            iterations,
-            salt,
-            opt_out,
-        } => {
+        Denial::Nsec3 { iterations, salt, opt_out } => {
             let salt = Nsec3Salt::from_octets(Bytes::copy_from_slice(salt))
                 .map_err(|_| WorldError::LongSalt { octets: salt.len() })?;
             let params = Nsec3param::new(Nsec3HashAlgorithm::SHA1, 0, *iterations, salt);
@@ -282,20 +236,12 @@ fn add_dnssec(
         }
     }
 
-    let signers = |wanted: [KeyRole; 2]| {
-        keys.iter()
-            .filter(move |key| wanted.contains(&key.role))
-            .map(|key| &key.signer)
-    };
+    let signers =
+        |wanted: [KeyRole; 2]| keys.iter().filter(move |key| wanted.contains(&key.role)).map(|key| &key.signer);
     let data_signers: Vec<_> = signers([KeyRole::Csk, KeyRole::Zsk]).collect();
     let config = GenerateRrsigConfig::new(inception, expiration);
-    let signatures = sign_sorted_zone_records(
-        apex,
-        RecordsIter::new_from_owned(records),
-        &data_signers,
-        &config,
-    )
-    .map_err(error)?;
+    let signatures =
+        sign_sorted_zone_records(apex, RecordsIter::new_from_owned(records), &data_signers, &config).map_err(error)?;
 
     let dnskeys: Vec<StoredRecord> = keys
         .iter()
@@ -334,38 +280,18 @@ fn index(
         };
         let mut wire = Vec::new();
         let Ok(()) = record.data().compose_rdata(&mut wire);
-        let position = sets
-            .iter()
-            .position(|set| set.rtype == rtype)
-            .unwrap_or(sets.len());
+        let position = sets.iter().position(|set| set.rtype == rtype).unwrap_or(sets.len());
         if position == sets.len() {
             let ttl = record.ttl().as_secs();
-            sets.push(RrSet {
-                rtype,
-                ttl,
-                data: Vec::new(),
-                signatures: Vec::new(),
-            });
+            sets.push(RrSet { rtype, ttl, data: Vec::new(), signatures: Vec::new() });
         }
         if let Some(set) = sets.get_mut(position) {
-            if is_signature {
-                &mut set.signatures
-            } else {
-                &mut set.data
-            }
-            .push(wire.into());
+            if is_signature { &mut set.signatures } else { &mut set.data }.push(wire.into());
         }
     }
 
     let nsec3 = match (&zone.denial, zone.signed) {
-        (
-            Denial::Nsec3 {
-                iterations,
-                salt,
-                opt_out,
-            },
-            true,
-        ) => Some(Nsec3Chain {
+        (Denial::Nsec3 { iterations, salt, opt_out }, true) => Some(Nsec3Chain {
             iterations: *iterations,
             salt: Nsec3Salt::from_octets(Bytes::copy_from_slice(salt))
                 .map_err(|_| WorldError::LongSalt { octets: salt.len() })?,

@@ -64,11 +64,7 @@ async fn look_up(world: &SignedWorld, name: &str) -> Want {
     let mut request = RequestMessage::new(message).unwrap();
     request.set_dnssec_ok(true);
     request.set_udp_payload_size(1232);
-    let result = tokio::time::timeout(
-        Duration::from_secs(2),
-        connection.send_request(request).get_response(),
-    )
-    .await;
+    let result = tokio::time::timeout(Duration::from_secs(2), connection.send_request(request).get_response()).await;
     let Ok(Ok(mut reply)) = result else {
         return Nothing;
     };
@@ -93,11 +89,7 @@ fn has_tlsa(message: &Message<bytes::Bytes>) -> bool {
     let Some(end) = message.canonical_name() else {
         return false;
     };
-    message
-        .answer()
-        .unwrap()
-        .flatten()
-        .any(|record| record.rtype() == Rtype::TLSA && record.owner().name_eq(&end))
+    message.answer().unwrap().flatten().any(|record| record.rtype() == Rtype::TLSA && record.owner().name_eq(&end))
 }
 
 async fn check(world: &SignedWorld, cases: &[(&str, Want)]) {
@@ -127,11 +119,7 @@ async fn secure_answers_and_denials() {
              tonodata._device 300 IN CNAME nodata._device.n3.test.\n",
         ))
         .zone(zone("n3").denial(Denial::nsec3()))
-        .zone(
-            zone("rsa")
-                .key(KeyKind::Rsa2048)
-                .denial(Denial::nsec3_iterations(5)),
-        )
+        .zone(zone("rsa").key(KeyKind::Rsa2048).denial(Denial::nsec3_iterations(5)))
         .zone(zone("roll").keys(&[
             (KeyKind::P256, KeyRole::Ksk),
             (KeyKind::P256, KeyRole::Zsk),
