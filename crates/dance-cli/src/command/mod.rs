@@ -1,0 +1,59 @@
+//! One module a command.
+
+use dance_core::clientid::{ExtensionType, Profile};
+use serde::Serialize;
+
+pub(crate) mod extension;
+pub(crate) mod name;
+
+/// What a receiver does with octets: the verdict of `dance name` and `dance extension decode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    /// Uses them.
+    Accept,
+    /// Ends the handshake.
+    Reject,
+    /// Goes on as if they were not there.
+    Ignore,
+}
+
+/// Reads `--profile`.
+pub(crate) fn parse_profile(text: &str) -> Result<Profile, String> {
+    Profile::from_name(text).ok_or_else(|| "expected `current` or `2022`".to_owned())
+}
+
+/// Reads `--extension-type`: decimal, or hexadecimal with `0x`.
+pub(crate) fn parse_extension_type(text: &str) -> Result<ExtensionType, String> {
+    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u16::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.ok().and_then(ExtensionType::new).ok_or_else(|| {
+        "expected a number from 0xff00 to 0xffff other than 0xff01 (IANA has assigned none yet)".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+
+    // CID-01
+    #[test]
+    fn extension_type_is_decimal_or_hexadecimal_and_private() {
+        assert_eq!(parse_extension_type("0xFFDC").unwrap(), ExtensionType::DEFAULT);
+        assert_eq!(parse_extension_type("65500").unwrap(), ExtensionType::DEFAULT);
+        for refused in ["0xff01", "0xfeff", "65536", "0x10000", "", "0x", "ffdc", "-1"] {
+            assert!(parse_extension_type(refused).is_err(), "{refused:?} was taken");
+        }
+    }
+
+    #[test]
+    fn profiles_have_two_names() {
+        assert_eq!(parse_profile("current").unwrap(), Profile::Current);
+        assert_eq!(parse_profile("2022").unwrap(), Profile::Draft2022);
+        assert!(parse_profile("Current").is_err());
+    }
+}

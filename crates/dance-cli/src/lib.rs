@@ -1,0 +1,94 @@
+//! The command line of DANE TLS client authentication: what the binary `dance` does, as a library so that tests reach it.
+//!
+//! Each command is one module under `command`: its typed arguments, which say exactly what was typed, and a `run` that turns them
+//! into meaning. Results go to standard output, progress and logs to standard error, and the exit code is the answer
+//! ([`Exit`]).
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+mod command;
+mod error;
+mod exit;
+mod output;
+
+pub use error::Error;
+pub use exit::Exit;
+
+/// DANE authentication for TLS clients: the client's DNS name is its identity, its TLSA record is its credential.
+#[derive(Debug, Parser)]
+#[command(name = "dance", version, after_help = AFTER_HELP, max_term_width = 120, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+EXAMPLES:
+    dance name sensor7._device.example.com
+    dance extension encode --from client --name sensor7._device.example.com
+
+EXIT CODES:
+    0  yes, or done
+    1  no: refused, or a check failed
+    2  wrong usage or configuration
+    3  could not tell: network, DNS or I/O";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Name(command::name::Args),
+    Extension(command::extension::Args),
+}
+
+/// Runs one command line, program name first. Errors are printed; the answer is the exit code.
+#[must_use]
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come as "errors" that go to standard output. A closed pipe is nobody's fault.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Yes };
+        }
+    };
+    let result = match cli.command {
+        Command::Name(args) => args.run(),
+        Command::Extension(args) => args.run(),
+    };
+    result.unwrap_or_else(|error| {
+        output::error(&error);
+        error.exit()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn every_command_shows_examples_and_exit_codes() {
+        fn visit(command: &mut clap::Command, path: &str) -> usize {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("EXAMPLES:"), "no examples in the help of `{path}`");
+            assert!(help.contains("EXIT CODES:"), "no exit codes in the help of `{path}`");
+            let commands = command.get_subcommands_mut().filter(|command| command.get_name() != "help");
+            1 + commands
+                .map(|command| visit(command, &format!("{path} {}", command.get_name().to_owned())))
+                .sum::<usize>()
+        }
+        let mut cli = Cli::command();
+        cli.build();
+        assert!(visit(&mut cli, "dance") > 3);
+    }
+
+    #[test]
+    fn arguments_are_declared_consistently() {
+        Cli::command().debug_assert();
+    }
+}
