@@ -1,3 +1,7 @@
 //! What the interop tests share: programs that others wrote, started on loopback and ended with the test.
 //!
 //! `cargo xtask test --only interop` installs those programs and runs the tests.
+#![allow(clippy::unwrap_used, reason = "support code of tests: a failure here is a failed test")]
+
+pub mod dns;
+pub mod process;

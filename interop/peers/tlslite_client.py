@@ -1,0 +1,55 @@
+"""A client that sends dane_clientid as it is told to, then asks for a page. Options in JSON as first argument, result in JSON.
+
+Options: address, tls, extension_type, certificate, key, in_certificate, on_second, in_client_hello, bad_certificate_verify, path.
+"""
+
+import socket
+
+from tlslite import messages
+from tlslite.api import TLSConnection
+
+import tlslite_patch as patch
+
+
+def main():
+    options = patch.options()
+    extensions = patch.Extensions(options["extension_type"])
+    result = {"handshake": False, "alert": None, "signal": None, "extensions_of_request": [], "status": None, "body": None}
+
+    def saw_request(message):
+        result["signal"] = extensions.found(message.extensions)
+        result["extensions_of_request"] = [e.extType for e in message.extensions or []]
+
+    def saw_server_hello(message):
+        result["in_server_hello"] = extensions.found(message.extensions)
+
+    patch.after_parse(messages.CertificateRequest, saw_request)
+    patch.after_parse(messages.ServerHello, saw_server_hello)
+    patch.add_to(messages.ClientHello, extensions, options.get("in_client_hello", []))
+    patch.add_to_certificate_entries(extensions, options.get("in_certificate", []), options.get("on_second", []))
+    if options.get("bad_certificate_verify"):
+        patch.spoil_certificate_verify()
+
+    host, port = options["address"].rsplit(":", 1)
+    chain, key = patch.credential(options)
+    connection = TLSConnection(socket.create_connection((host, int(port)), timeout=30))
+    try:
+        connection.handshakeClientCert(chain, key, settings=patch.settings(options["tls"]), serverName="localhost")
+        result["handshake"] = True
+        request = f"GET {options.get('path', '/')} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        connection.write(request.encode("ascii"))
+        answer = bytearray()
+        while data := connection.read(max=16384, min=1):
+            answer += data
+        head, _, body = bytes(answer).partition(b"\r\n\r\n")
+        if head:
+            result["status"] = int(head.split()[1])
+            result["body"] = body.decode("utf-8", "replace")
+    except patch.ALERTS as error:
+        result["alert"] = patch.alert(error)
+    except patch.FAILURES as error:
+        result["error"] = repr(error)
+    patch.report(result)
+
+
+main()
