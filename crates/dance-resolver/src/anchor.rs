@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use domain::base::Rtype;
 use domain::base::iana::SecurityAlgorithm;
-use domain::base::name::Name;
+use domain::base::name::{Name, ToName as _};
 use domain::dnssec::validator::anchor::TrustAnchors;
 use domain::dnssec::validator::base::{supported_algorithm, supported_digest};
 use domain::rdata::ZoneRecordData;
 use domain::zonefile::inplace::{Entry, Zonefile};
 
 use crate::config::TrustAnchorSource;
+use crate::reply::DnsName;
 
 /// The root zone's key signing keys as IANA publishes them (https://data.iana.org/root-anchors/root-anchors.xml): KSK-2017 and
 /// KSK-2024. Both, so that the rollover between them needs no new version.
@@ -22,7 +23,10 @@ const ROOT: &str = "\
 
 /// Checked trust anchors, in a form that validators can be made of again and again.
 #[derive(Clone, Debug)]
-pub(crate) struct Anchors(String);
+pub(crate) struct Anchors {
+    text: String,
+    owners: Vec<DnsName>,
+}
 
 impl Anchors {
     pub(crate) fn load(source: &TrustAnchorSource) -> Result<Self, AnchorError> {
@@ -43,7 +47,7 @@ impl Anchors {
         zonefile.extend_from_slice(b"\n");
         zonefile.set_default_class(domain::base::iana::Class::IN);
         zonefile.set_origin(Name::root());
-        let mut records = 0usize;
+        let mut owners = Vec::new();
         loop {
             let start = zonefile.current_offset();
             let fault = |kind| AnchorError::Record { path: path.cloned(), line: line_at(text, start), kind };
@@ -72,17 +76,22 @@ impl Anchors {
                 }
                 _ => return Err(fault(RecordFault::Type { found: record.rtype() })),
             }
-            records += 1;
+            owners.push(record.owner().to_name());
         }
-        if records == 0 {
+        if owners.is_empty() {
             return Err(AnchorError::Empty { path: path.cloned() });
         }
-        Ok(Self(format!("$ORIGIN .\n{text}\n")))
+        Ok(Self { text: format!("$ORIGIN .\n{text}\n"), owners })
+    }
+
+    /// Whether `name` is the owner of an anchor.
+    pub(crate) fn covers_exactly(&self, name: &DnsName) -> bool {
+        self.owners.contains(name)
     }
 
     /// Anchors for one validator. They were checked: should the validator's own reader differ, there are none, and no name is secure.
     pub(crate) fn for_validator(&self) -> TrustAnchors {
-        TrustAnchors::from_u8(self.0.as_bytes()).unwrap_or_else(|_| TrustAnchors::empty())
+        TrustAnchors::from_u8(self.text.as_bytes()).unwrap_or_else(|_| TrustAnchors::empty())
     }
 }
 

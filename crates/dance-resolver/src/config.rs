@@ -53,6 +53,27 @@ impl Default for ResolverConfig {
     }
 }
 
+impl ResolverConfig {
+    /// The resolvers to ask, if everything else is in order too.
+    pub(crate) fn check(&self) -> Result<Vec<SocketAddr>, ConfigError> {
+        let numbers = [
+            ("cache_entries", self.cache_entries != 0),
+            ("max_concurrent", self.max_concurrent != 0),
+            ("timeout in milliseconds", self.timeout >= Duration::from_millis(1)),
+        ];
+        if let Some((setting, _)) = numbers.into_iter().find(|(_, enough)| !enough) {
+            return Err(ConfigError::Zero { setting });
+        }
+        let servers = self.servers.addresses()?;
+        // DNS-02.
+        let remote = |server: &&SocketAddr| !server.ip().to_canonical().is_loopback();
+        match servers.iter().find(remote) {
+            Some(&server) if self.mode == DnsMode::AdBit => Err(ConfigError::AdBitOverNetwork { server }),
+            Some(_) | None => Ok(servers),
+        }
+    }
+}
+
 /// Which resolvers to ask. They must be recursive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Servers {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dance_core::UnixTime;
-use dance_core::answer::TlsaAnswer;
+use dance_core::answer::{LinkState, TlsaAnswer};
 use dance_core::name::OwnerName;
 use domain::base::iana::{ExtendedErrorCode, Rcode, Rtype};
 
@@ -65,31 +65,7 @@ pub struct Link {
     /// Whether signatures came with it; says nothing about their validity.
     pub signed: bool,
     /// Its validation state, where it is known for this link alone.
-    pub state: Option<State>,
-}
-
-/// Validation state (RFC 4033 section 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Validated to a trust anchor.
-    Secure,
-    /// Proven to be unsigned.
-    Insecure,
-    /// Fails to validate.
-    Bogus,
-    /// No trust anchor covers it.
-    Indeterminate,
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Secure => "secure",
-            Self::Insecure => "insecure",
-            Self::Bogus => "bogus",
-            Self::Indeterminate => "indeterminate",
-        })
-    }
+    pub state: Option<LinkState>,
 }
 
 /// What was wrong with an answer. For the log and the administrator; a peer never sees it.
@@ -113,6 +89,13 @@ pub enum Detail {
         /// When the first of them begins.
         at: UnixTime,
     },
+    /// An RRset without signature in a signed zone.
+    SignatureMissing {
+        /// The RRset's owner.
+        owner: Arc<str>,
+        /// Its type.
+        rtype: Rtype,
+    },
     /// The resolver delivers no signatures, not even those of the trust anchor's keys.
     ResolverStripsSignatures {
         /// The resolver.
@@ -125,6 +108,8 @@ pub enum Detail {
         /// Its words.
         text: Arc<str>,
     },
+    /// The validator says no more than that validation failed.
+    NotExplained,
     /// The resolver, whose word is taken (AD mode), reports that validation failed.
     ResolverSaysBogus {
         /// The extended error, unless it was found out by asking with checking disabled.
@@ -141,8 +126,8 @@ pub enum Detail {
     },
     /// No resolver answered in time.
     NoReply {
-        /// What was asked for.
-        question: Arc<str>,
+        /// What was asked for last; `None` if the look-up was still waiting for its turn.
+        question: Option<Arc<str>>,
     },
     /// The resolver cannot be reached.
     Unreachable {
@@ -161,6 +146,11 @@ pub enum Detail {
         /// The name at which it was given up.
         owner: Arc<str>,
     },
+    /// No trust anchor covers the name.
+    NoTrustAnchor {
+        /// The name.
+        owner: Arc<str>,
+    },
     /// The validator gave up on a reply in a way that it should not.
     ValidatorFailed,
 }
@@ -176,11 +166,15 @@ impl fmt::Display for Detail {
                 "the signature over {owner} {rtype} begins at {}: check the clocks of this machine and of the signer",
                 Time(*at)
             ),
+            Self::SignatureMissing { owner, rtype } => {
+                write!(f, "no signature over {owner} {rtype}, although its zone is signed")
+            }
             Self::ResolverStripsSignatures { server } => write!(
                 f,
                 "the resolver {server} drops DNSSEC signatures, so nothing can be validated: use another resolver"
             ),
             Self::Validator { code, text } => write!(f, "{text} (extended error {})", code.to_int()),
+            Self::NotExplained => f.write_str("validation failed"),
             Self::ResolverSaysBogus { code: Some(code) } => {
                 write!(f, "the resolver says that validation failed (extended error {}, {code})", code.to_int())
             }
@@ -190,7 +184,12 @@ impl fmt::Display for Detail {
             Self::ErrorCode { server, rcode, question } => {
                 write!(f, "the resolver {server} answered {rcode} when asked for {question}")
             }
-            Self::NoReply { question } => write!(f, "no resolver answered in time when asked for {question}"),
+            Self::NoReply { question: Some(question) } => {
+                write!(f, "no resolver answered in time when asked for {question}")
+            }
+            Self::NoReply { question: None } => {
+                f.write_str("too many look-ups were under way: this one's time ran out before its turn came")
+            }
             Self::Unreachable { server, error } => write!(
                 f,
                 "the resolver {server} cannot be reached ({error}): check that it runs and that the address is right"
@@ -204,6 +203,9 @@ impl fmt::Display for Detail {
                     "the aliases loop or are more than {}, given up at {owner}",
                     dance_core::answer::MAX_ALIAS_LINKS
                 )
+            }
+            Self::NoTrustAnchor { owner } => {
+                write!(f, "no trust anchor is configured for {owner} or any domain above it")
             }
             Self::ValidatorFailed => {
                 f.write_str("the validator failed on this reply; this is our fault, please report it")

@@ -1,0 +1,344 @@
+//! A resolver's reply taken apart: the alias chain from the question to its end, and what its signatures say about time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dance_core::UnixTime;
+use dance_core::answer::{LinkTimes, MAX_ALIAS_LINKS};
+use dance_core::name::OwnerName;
+use domain::base::iana::{Class, Rtype};
+use domain::base::message::RecordSection;
+use domain::base::name::{Name, ParsedName, ToName as _};
+use domain::base::wire::ParseError;
+use domain::base::{Message, NameBuilder, UnknownRecordData};
+use domain::rdata::{Cname, Dname, Rrsig};
+
+use crate::source::Detail;
+
+/// Most records that a section may hold: far above an RRset of 64 with its signatures, aliases and proof, and few enough that
+/// comparing each with each costs nothing.
+const MAX_SECTION_RECORDS: usize = 512;
+
+/// A domain name; compares without regard to case.
+pub(crate) type DnsName = Name<Bytes>;
+
+/// An owner name for a message.
+pub(crate) fn dns_name(owner: &OwnerName) -> DnsName {
+    // A checked name is a valid wire name; were it not, the root has no TLSA records.
+    Name::from_octets(Bytes::copy_from_slice(owner.to_wire().as_slice())).unwrap_or_else(|_| Name::root())
+}
+
+/// A name as logs and diagnosis show it: lower case, without final dot.
+pub(crate) fn text(name: &DnsName) -> Arc<str> {
+    let mut text = name.to_string();
+    text.make_ascii_lowercase();
+    text.into()
+}
+
+/// A question as logs and diagnosis show it.
+pub(crate) fn question_text(name: &DnsName, rtype: Rtype) -> Arc<str> {
+    format!("{} {rtype}", text(name)).into()
+}
+
+/// An RRset with the signatures that came with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Rrset {
+    pub(crate) owner: DnsName,
+    pub(crate) rtype: Rtype,
+    /// The smallest of its records' and signatures' TTLs.
+    pub(crate) ttl: u32,
+    /// RDATA as received, each once; the uncompressed target for CNAME and DNAME.
+    pub(crate) data: Vec<Bytes>,
+    signatures: Vec<Signature>,
+}
+
+/// What an RRSIG says about time and wildcards (RFC 4034 section 3.1).
+#[derive(Clone, Copy, Debug)]
+struct Signature {
+    labels: u8,
+    original_ttl: u32,
+    inception: u32,
+    expiration: u32,
+}
+
+impl Rrset {
+    pub(crate) fn is_signed(&self) -> bool {
+        !self.signatures.is_empty()
+    }
+
+    /// Whether a signature covers fewer labels than the owner has (RFC 4034 section 3.1.3). Any one will do: the validator accepts a
+    /// synthesised RRset by no other signature.
+    pub(crate) fn is_wildcard(&self) -> bool {
+        // Neither the root label nor a leading asterisk counts.
+        let mut labels = self.owner.label_count().saturating_sub(1);
+        if self.owner.first().as_slice() == b"*" {
+            labels = labels.saturating_sub(1);
+        }
+        self.signatures.iter().any(|signature| usize::from(signature.labels) < labels)
+    }
+
+    /// The target of a CNAME or DNAME, if it has exactly one.
+    fn target(&self) -> Option<DnsName> {
+        match self.data.as_slice() {
+            [target] => Name::from_octets(target.clone()).ok(),
+            _ => None,
+        }
+    }
+
+    /// TTL and, of the signatures valid at `now`, the smallest original TTL and the earliest end: nobody says which of them the
+    /// validator used.
+    ///
+    /// # Errors
+    /// There are signatures and none is valid at `now`.
+    pub(crate) fn times(&self, now: UnixTime) -> Result<LinkTimes, Detail> {
+        let valid = |signature: &&Signature| {
+            time(signature.inception, now) <= now.as_secs() && now.as_secs() <= time(signature.expiration, now)
+        };
+        let mut times = LinkTimes { ttl: self.ttl, original_ttl: None, signature_expiry: None };
+        for signature in self.signatures.iter().filter(valid) {
+            let expiry = seconds(time(signature.expiration, now));
+            times.original_ttl =
+                Some(times.original_ttl.map_or(signature.original_ttl, |ttl| ttl.min(signature.original_ttl)));
+            times.signature_expiry = Some(times.signature_expiry.map_or(expiry, |earliest| earliest.min(expiry)));
+        }
+        if times.signature_expiry.is_some() || self.signatures.is_empty() {
+            return Ok(times);
+        }
+        let last = self.signatures.iter().map(|signature| time(signature.expiration, now)).max().unwrap_or_default();
+        let first = self.signatures.iter().map(|signature| time(signature.inception, now)).min().unwrap_or_default();
+        let (owner, rtype) = (text(&self.owner), self.rtype);
+        Err(if last < now.as_secs() {
+            Detail::SignatureExpired { owner, rtype, at: seconds(last) }
+        } else {
+            Detail::SignatureNotYetValid { owner, rtype, at: seconds(first) }
+        })
+    }
+}
+
+/// The time that a signature's 32 bits mean: the one closest to `now` (RFC 4034 section 3.1.5, RFC 1982).
+fn time(serial: u32, now: UnixTime) -> u64 {
+    let now = now.as_secs();
+    #[allow(clippy::cast_possible_truncation, reason = "serial numbers are the low 32 bits")]
+    let distance = serial.wrapping_sub(now as u32).cast_signed();
+    now.saturating_add_signed(distance.into())
+}
+
+fn seconds(seconds: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+}
+
+/// The alias chain of a reply.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    /// CNAME and DNAME RRsets in the order in which they lead on. A CNAME that a DNAME stands for is left out.
+    pub(crate) aliases: Vec<Rrset>,
+    /// Where they lead: the one name whose TLSA RRset answers the question.
+    pub(crate) end: DnsName,
+    /// The TLSA RRset there.
+    pub(crate) tlsa: Option<Rrset>,
+    /// The authority section: SOA, NSEC, NSEC3.
+    pub(crate) authority: Vec<Rrset>,
+}
+
+/// Why a reply has no chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ChainError {
+    /// It does not decode, has too much, or its answer section holds what is not part of one chain.
+    Malformed,
+    /// A loop, or too many links; with the name where the limit was met.
+    AliasLimit(DnsName),
+}
+
+impl From<ParseError> for ChainError {
+    fn from(_: ParseError) -> Self {
+        Self::Malformed
+    }
+}
+
+impl Chain {
+    /// Follows the aliases from `qname`.
+    ///
+    /// The answer section must hold that one chain and nothing else, and at each name no more than one way on: so the path taken here
+    /// is the only one there is, and hence the one that the validator judged.
+    pub(crate) fn follow(message: &Message<Bytes>, qname: &DnsName) -> Result<Self, ChainError> {
+        let mut answer = rrsets(message.answer()?)?;
+        let authority = rrsets(message.authority()?)?;
+        let mut aliases = Vec::new();
+        let mut visited = vec![qname.clone()];
+        let mut name = qname.clone();
+        let mut synthesised = Vec::new();
+        while let Some(alias) = alias_at(&answer, &name)? {
+            if let Some(cname) = alias.synthesised {
+                synthesised.push(cname);
+            }
+            aliases.push(alias.index);
+            name = alias.target;
+            if aliases.len() > MAX_ALIAS_LINKS || visited.contains(&name) {
+                return Err(ChainError::AliasLimit(name));
+            }
+            visited.push(name.clone());
+        }
+        let tlsa = answer.iter().position(|set| set.rtype == Rtype::TLSA && set.owner == name);
+        let used = |index: &usize| aliases.contains(index) || synthesised.contains(index) || tlsa == Some(*index);
+        if !(0..answer.len()).all(|index| used(&index)) {
+            return Err(ChainError::Malformed);
+        }
+        let aliases = aliases.iter().filter_map(|&index| answer.get(index).cloned()).collect();
+        let tlsa = tlsa.map(|index| answer.swap_remove(index));
+        Ok(Self { aliases, end: name, tlsa, authority })
+    }
+
+    /// All RRsets that answer the question.
+    pub(crate) fn links(&self) -> impl Iterator<Item = &Rrset> {
+        self.aliases.iter().chain(&self.tlsa)
+    }
+
+    /// The RRsets that prove a denial or the absence of a closer name.
+    fn proofs(&self) -> impl Iterator<Item = &Rrset> {
+        self.authority.iter().filter(|set| matches!(set.rtype, Rtype::NSEC | Rtype::NSEC3))
+    }
+
+    /// What ends the chain says about time: the TLSA RRset, or for a denial the SOA record with the smaller of its TTL and minimum (RFC
+    /// 2308 section 5); a denial without SOA is good for this once. The proofs' signatures count as well, and their TTLs with a denial.
+    pub(crate) fn last_times(&self, now: UnixTime) -> Result<LinkTimes, Detail> {
+        let mut last = match &self.tlsa {
+            Some(tlsa) => tlsa.times(now)?,
+            None => self.denial_times(now)?,
+        };
+        for proof in self.proofs() {
+            let times = proof.times(now)?;
+            if self.tlsa.is_none() {
+                last.ttl = last.ttl.min(times.ttl);
+            }
+            last.signature_expiry = last.signature_expiry.into_iter().chain(times.signature_expiry).min();
+        }
+        Ok(last)
+    }
+
+    fn denial_times(&self, now: UnixTime) -> Result<LinkTimes, Detail> {
+        let soa = self
+            .authority
+            .iter()
+            .filter(|set| set.rtype == Rtype::SOA && self.end.ends_with(&set.owner))
+            .max_by_key(|set| set.owner.label_count());
+        let Some(soa) = soa else {
+            return Ok(LinkTimes { ttl: 0, original_ttl: None, signature_expiry: None });
+        };
+        let times = soa.times(now)?;
+        Ok(LinkTimes { ttl: times.ttl.min(soa_minimum(soa)), ..times })
+    }
+}
+
+/// The last field of SOA RDATA.
+fn soa_minimum(soa: &Rrset) -> u32 {
+    soa.data.first().and_then(|data| data.last_chunk()).map_or(0, |&minimum| u32::from_be_bytes(minimum))
+}
+
+/// The way on from a name.
+struct Alias {
+    index: usize,
+    target: DnsName,
+    /// The CNAME that goes with a DNAME.
+    synthesised: Option<usize>,
+}
+
+fn alias_at(answer: &[Rrset], name: &DnsName) -> Result<Option<Alias>, ChainError> {
+    let cname = answer.iter().position(|set| set.rtype == Rtype::CNAME && set.owner == *name);
+    let mut dnames = answer
+        .iter()
+        .enumerate()
+        .filter(|(_, set)| set.rtype == Rtype::DNAME && set.owner != *name && name.ends_with(&set.owner));
+    let dname = dnames.next();
+    if dnames.next().is_some() {
+        return Err(ChainError::Malformed);
+    }
+    let cname_target = match cname.and_then(|index| answer.get(index)) {
+        Some(set) => Some(set.target().ok_or(ChainError::Malformed)?),
+        None => None,
+    };
+    let Some((index, dname)) = dname else {
+        return Ok(cname.zip(cname_target).map(|(index, target)| Alias { index, target, synthesised: None }));
+    };
+    let target = substitute(name, &dname.owner, &dname.target().ok_or(ChainError::Malformed)?)?;
+    // RFC 6672 section 3.1: a CNAME beside a DNAME is the one that follows from it.
+    if cname_target.is_some_and(|cname_target| cname_target != target) {
+        return Err(ChainError::Malformed);
+    }
+    Ok(Some(Alias { index, target, synthesised: cname }))
+}
+
+/// `name` with its suffix `owner` replaced by `target` (RFC 6672 section 2.2).
+fn substitute(name: &DnsName, owner: &DnsName, target: &DnsName) -> Result<DnsName, ChainError> {
+    let mut builder = NameBuilder::new_bytes();
+    let kept = name.label_count().saturating_sub(owner.label_count());
+    for label in name.iter().take(kept) {
+        builder.append_label(label.as_slice()).map_err(|_| ChainError::Malformed)?;
+    }
+    builder.append_origin(target).map_err(|_| ChainError::Malformed)
+}
+
+/// The smallest TTL in a message's answer and authority sections; 0 if there is none or they do not decode.
+pub(crate) fn smallest_ttl(message: &Message<Bytes>) -> u32 {
+    all_rrsets(message).iter().map(|set| set.ttl).min().unwrap_or(0)
+}
+
+/// All RRsets of a message's answer and authority sections, as far as they decode; for diagnosis.
+pub(crate) fn all_rrsets(message: &Message<Bytes>) -> Vec<Rrset> {
+    let section =
+        |section: Result<_, ParseError>| section.ok().and_then(|section| rrsets(section).ok()).unwrap_or_default();
+    let mut sets = section(message.answer());
+    sets.append(&mut section(message.authority()));
+    sets
+}
+
+fn rrsets(section: RecordSection<'_, Bytes>) -> Result<Vec<Rrset>, ChainError> {
+    let mut sets: Vec<Rrset> = Vec::new();
+    for (count, record) in section.enumerate() {
+        let record = record?;
+        if count >= MAX_SECTION_RECORDS || record.class() != Class::IN {
+            return Err(ChainError::Malformed);
+        }
+        let owner: DnsName = record.owner().to_name();
+        let ttl = record.ttl().as_secs();
+        let (rtype, data, signature) = match record.rtype() {
+            Rtype::RRSIG => {
+                let rrsig = record.to_record::<Rrsig<_, ParsedName<_>>>()?.ok_or(ChainError::Malformed)?;
+                let rrsig = rrsig.data();
+                let signature = Signature {
+                    labels: rrsig.labels(),
+                    original_ttl: rrsig.original_ttl().as_secs(),
+                    inception: rrsig.inception().into_int(),
+                    expiration: rrsig.expiration().into_int(),
+                };
+                (rrsig.type_covered(), None, Some(signature))
+            }
+            Rtype::CNAME => {
+                let cname = record.to_record::<Cname<ParsedName<_>>>()?.ok_or(ChainError::Malformed)?;
+                (Rtype::CNAME, Some(cname.data().cname().to_name::<Bytes>().into_octets()), None)
+            }
+            Rtype::DNAME => {
+                let dname = record.to_record::<Dname<ParsedName<_>>>()?.ok_or(ChainError::Malformed)?;
+                (Rtype::DNAME, Some(dname.data().dname().to_name::<Bytes>().into_octets()), None)
+            }
+            rtype => {
+                let data = record.to_record::<UnknownRecordData<_>>()?.ok_or(ChainError::Malformed)?;
+                (rtype, Some(data.data().data().clone()), None)
+            }
+        };
+        let index = match sets.iter().position(|set| set.rtype == rtype && set.owner == owner) {
+            Some(index) => index,
+            None => {
+                sets.push(Rrset { owner, rtype, ttl, data: Vec::new(), signatures: Vec::new() });
+                sets.len() - 1
+            }
+        };
+        let Some(set) = sets.get_mut(index) else { continue };
+        set.ttl = set.ttl.min(ttl);
+        set.signatures.extend(signature);
+        if let Some(data) = data.filter(|data| !set.data.contains(data)) {
+            set.data.push(data);
+        }
+    }
+    Ok(sets)
+}

@@ -1,0 +1,199 @@
+//! Questions to the configured resolvers: UDP, TCP when the answer does not fit, another try or another resolver when none comes.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::base::iana::{Opcode, Rcode, Rtype};
+use domain::base::{Header, Message, MessageBuilder};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::{Instant, sleep_until};
+
+use crate::reply::DnsName;
+
+/// UDP payload size offered (EDNS): what fits into any path's packets without fragments.
+const UDP_PAYLOAD: u16 = 1232;
+/// When a question without answer is sent again. The earlier one stays open, so a slow answer still counts. Longer than a resolver's
+/// usual cold look-up, short enough for a second try within the budget.
+const RESEND_AFTER: Duration = Duration::from_millis(1200);
+/// Most times that one question is sent, over all resolvers.
+const MAX_SENDS: usize = 4;
+
+/// A question to a resolver.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) name: DnsName,
+    pub(crate) rtype: Rtype,
+    pub(crate) flags: Flags,
+}
+
+/// What the asker wants of the resolver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flags {
+    /// DO=1 CD=1: all data with signatures, validated or not.
+    Unchecked,
+    /// AD=1 CD=0: the resolver's verdict.
+    Verdict,
+}
+
+impl Question {
+    /// The message, with an ID of 0. `None` is impossible for a name that fits into one.
+    fn to_wire(&self) -> Option<Vec<u8>> {
+        let mut builder = MessageBuilder::new_vec();
+        let header = builder.header_mut();
+        header.set_opcode(Opcode::QUERY);
+        header.set_rd(true);
+        header.set_cd(self.flags == Flags::Unchecked);
+        header.set_ad(self.flags == Flags::Verdict);
+        let mut builder = builder.question();
+        builder.push((&self.name, self.rtype)).ok()?;
+        let mut builder = builder.additional();
+        builder
+            .opt(|opt| {
+                opt.set_udp_payload_size(UDP_PAYLOAD);
+                opt.set_dnssec_ok(self.flags == Flags::Unchecked);
+                Ok(())
+            })
+            .ok()?;
+        Some(builder.finish())
+    }
+}
+
+/// A reply that fits its question by ID, question section and sender; nothing more is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) message: Message<Bytes>,
+    pub(crate) server: SocketAddr,
+}
+
+/// Every resolver failed at once; the last one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unreachable {
+    pub(crate) server: SocketAddr,
+    pub(crate) error: io::ErrorKind,
+}
+
+/// The configured resolvers.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    servers: Box<[SocketAddr]>,
+    /// Which to ask first: the last that answered when another did not.
+    preferred: AtomicUsize,
+}
+
+impl Upstream {
+    pub(crate) fn new(servers: Vec<SocketAddr>) -> Self {
+        Self { servers: servers.into(), preferred: AtomicUsize::new(0) }
+    }
+
+    /// Asks until a reply comes. Waits for ever if none does: the caller has the time limit. Each message sent is counted in `sent`.
+    pub(crate) async fn ask(&self, question: &Question, sent: &AtomicUsize) -> Result<Reply, Unreachable> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let server = |send: usize| self.servers.get((first + send) % self.servers.len()).copied();
+        let mut pending = FuturesUnordered::new();
+        let mut sends = 0;
+        let mut failures = 0;
+        let mut last_failure = None;
+        let mut send_now = true;
+        let mut resend_at = Instant::now();
+        loop {
+            if send_now && let Some(server) = server(sends) {
+                pending.push(async move { (server, ask_one(server, question, sent).await) });
+                sends += 1;
+                resend_at = Instant::now() + RESEND_AFTER;
+            }
+            send_now = tokio::select! {
+                Some((server, result)) = pending.next() => match result {
+                    Ok(message) => {
+                        self.prefer(server, first, sends);
+                        return Ok(Reply { message, server });
+                    }
+                    Err(error) => {
+                        failures += 1;
+                        last_failure = Some(Unreachable { server, error: error.kind() });
+                        // Each resolver that fails at once is asked once; one that keeps silent may have lost the question.
+                        failures < self.servers.len() && sends < MAX_SENDS.max(self.servers.len())
+                    }
+                },
+                () = sleep_until(resend_at), if sends < MAX_SENDS => true,
+            };
+            if !send_now
+                && pending.is_empty()
+                && let Some(failure) = last_failure
+            {
+                return Err(failure);
+            }
+        }
+    }
+
+    /// After more than one send, keeps to the resolver that did answer.
+    fn prefer(&self, server: SocketAddr, first: usize, sends: usize) {
+        if sends > 1
+            && self.servers.get(first) != Some(&server)
+            && let Some(index) = self.servers.iter().position(|other| *other == server)
+        {
+            self.preferred.store(index, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn ask_one(server: SocketAddr, question: &Question, sent: &AtomicUsize) -> io::Result<Message<Bytes>> {
+    let mut query = question.to_wire().ok_or(io::ErrorKind::InvalidInput)?;
+    Header::for_message_slice_mut(&mut query).set_random_id();
+    sent.fetch_add(1, Ordering::Relaxed);
+    let reply = ask_udp(server, &query).await?;
+    if !reply.header().tc() {
+        return Ok(reply);
+    }
+    // RFC 7766 section 5. One connection for each such question: they are rare, and nothing is left behind when it is given up.
+    sent.fetch_add(1, Ordering::Relaxed);
+    ask_tcp(server, &query).await
+}
+
+async fn ask_udp(server: SocketAddr, query: &[u8]) -> io::Result<Message<Bytes>> {
+    let local: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    // A socket, hence a port of the system's choice, for each question; connected, so that only `server` is heard.
+    let socket = UdpSocket::bind(local).await?;
+    socket.connect(server).await?;
+    socket.send(query).await?;
+    let mut buffer = vec![0; usize::from(UDP_PAYLOAD)];
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        if let Some(reply) = reply_to(query, buffer.get(..length).unwrap_or_default()) {
+            return Ok(reply);
+        }
+    }
+}
+
+async fn ask_tcp(server: SocketAddr, query: &[u8]) -> io::Result<Message<Bytes>> {
+    let mut stream = TcpStream::connect(server).await?;
+    let length = u16::try_from(query.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut framed = length.to_be_bytes().to_vec();
+    framed.extend_from_slice(query);
+    stream.write_all(&framed).await?;
+    let length = stream.read_u16().await?;
+    let mut buffer = vec![0; usize::from(length)];
+    stream.read_exact(&mut buffer).await?;
+    reply_to(query, &buffer).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The message, if it is a reply to `query`: same ID and opcode, same question. An error reply may leave the question out.
+fn reply_to(query: &[u8], octets: &[u8]) -> Option<Message<Bytes>> {
+    let query = Message::from_octets(query).ok()?;
+    let reply = Message::from_octets(Bytes::copy_from_slice(octets)).ok()?;
+    let header = reply.header();
+    if !header.qr() || header.id() != query.header().id() || header.opcode() != Opcode::QUERY {
+        return None;
+    }
+    let bare_error =
+        reply.header_counts().qdcount() == 0 && !matches!(header.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN);
+    (bare_error || reply.sole_question().ok()? == query.sole_question().ok()?).then_some(reply)
+}

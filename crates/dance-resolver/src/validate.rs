@@ -1,0 +1,141 @@
+//! Validation in this process, by `domain`'s validator and with guards around what it leaves open.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dance_core::UnixTime;
+use dance_core::answer::{LinkState, MAX_FAILURE_CACHE};
+use domain::base::Message;
+use domain::base::iana::Rtype;
+use domain::base::opt::ExtendedError;
+use domain::dnssec::validator::context::{Config, ValidationContext, ValidationState};
+use tokio::time::Instant;
+
+use crate::anchor::Anchors;
+use crate::clock::Clock;
+use crate::config::DnsMode;
+use crate::keys::KeySource;
+use crate::outcome::{Fault, Outcome};
+use crate::reply::{Chain, DnsName, all_rrsets};
+use crate::run::Run;
+use crate::source::Detail;
+use crate::upstream::{Flags, Question, Reply, Upstream};
+
+/// How long one validator is used. It takes signatures that it has once verified for good beyond their end and never forgets them, so
+/// it is replaced.
+const VALIDATOR_LIFETIME: Duration = Duration::from_secs(300);
+/// After a Bogus answer the validator is replaced too, as it may remember a zone as Bogus for that zone's whole TTL; but not more often
+/// than failures are forgotten.
+const RENEWAL_AFTER_BOGUS: Duration = MAX_FAILURE_CACHE;
+/// Names and zones that a validator remembers. Its default of 100 is for one user; here strangers choose names.
+const VALIDATOR_NODES: u64 = 10_000;
+
+type Validator = ValidationContext<KeySource>;
+
+/// The validating way to an answer.
+pub(crate) struct Validation {
+    upstream: Arc<Upstream>,
+    anchors: Anchors,
+    keys: KeySource,
+    current: Mutex<(Arc<Validator>, Instant)>,
+}
+
+impl Validation {
+    pub(crate) fn new(upstream: Arc<Upstream>, anchors: Anchors) -> Self {
+        let keys = KeySource::new(Arc::clone(&upstream));
+        let current = Mutex::new((validator(&anchors, &keys), Instant::now()));
+        Self { upstream, anchors, keys, current }
+    }
+
+    /// The validator, replaced if it is as old as `lifetime`.
+    fn validator(&self, lifetime: Duration) -> Arc<Validator> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.1.elapsed() >= lifetime {
+            *current = (validator(&self.anchors, &self.keys), Instant::now());
+        }
+        Arc::clone(&current.0)
+    }
+
+    /// Asks and validates, without limit of time. Must run where [`RUN`](crate::run::RUN) is `run`.
+    pub(crate) async fn look_up(&self, name: &DnsName, clock: &Clock, run: &Run) -> Outcome {
+        let (reply, chain) = match self.ask(name, run).await {
+            Ok(found) => found,
+            Err(fault) => return Outcome::fault(name, fault, clock.now()),
+        };
+        let state = self.validate(&reply, &chain, clock, run).await;
+        Outcome::judged(&chain, reply.message.header().rcode(), state, DnsMode::Validate, clock.now())
+    }
+
+    async fn ask(&self, name: &DnsName, run: &Run) -> Result<(Reply, Chain), Fault> {
+        run.asks(name, Rtype::TLSA);
+        let question = Question { name: name.clone(), rtype: Rtype::TLSA, flags: Flags::Unchecked };
+        let reply = self.upstream.ask(&question, &run.sent).await?;
+        // Before anything else: the validator would take the emptiness of an error reply for a broken proof.
+        Fault::check_code(&reply, name, Rtype::TLSA)?;
+        let chain = Chain::follow(&reply.message, name).map_err(|error| Fault::chain(error, name))?;
+        Ok((reply, chain))
+    }
+
+    async fn validate(&self, reply: &Reply, chain: &Chain, clock: &Clock, run: &Run) -> Result<LinkState, Fault> {
+        let validator = self.validator(VALIDATOR_LIFETIME);
+        let mut message = reply.message.clone();
+        let result = tokio::select! {
+            biased;
+            fault = run.failed() => return Err(fault),
+            result = validator.validate_msg::<_, Vec<u8>>(&mut message) => result,
+        };
+        match result {
+            Ok((ValidationState::Secure, _)) => Ok(LinkState::Secure),
+            Ok((ValidationState::Insecure, _)) => Ok(LinkState::Insecure),
+            Ok((ValidationState::Indeterminate, _)) => Ok(LinkState::Indeterminate),
+            Ok((ValidationState::Bogus, error)) => {
+                let detail = self.explain(reply, error, clock.now(), run);
+                // So that the next look-up starts from what the network says then.
+                self.keys.forget(run);
+                self.validator(RENEWAL_AFTER_BOGUS);
+                Err(Fault::bogus(detail))
+            }
+            Err(_) => Err(Fault::malformed(&chain.end)),
+        }
+    }
+
+    /// The most telling reason for a Bogus answer: a signature out of its time, in the answer or in a key set that was fetched for it;
+    /// no signatures from this resolver at all; else what the validator says.
+    fn explain(&self, reply: &Reply, error: Option<ExtendedError<Vec<u8>>>, now: UnixTime, run: &Run) -> Detail {
+        let seen = run.seen();
+        let messages = std::iter::once(&reply.message).chain(seen.iter().map(|(_, _, reply)| &reply.message));
+        let out_of_time = |message| all_rrsets(message).iter().find_map(|set| set.times(now).err());
+        if let Some(detail) = messages.filter_map(out_of_time).next() {
+            return detail;
+        }
+        // An anchor's own keys are always signed: only a resolver that drops signatures leaves them bare.
+        let bare_anchor = seen.iter().find(|(name, rtype, reply)| {
+            *rtype == Rtype::DNSKEY && self.anchors.covers_exactly(name) && is_bare(&reply.message)
+        });
+        if let Some((_, _, reply)) = bare_anchor {
+            return Detail::ResolverStripsSignatures { server: reply.server };
+        }
+        match error {
+            Some(error) => Detail::Validator {
+                code: error.code(),
+                text: String::from_utf8_lossy(error.text_slice().unwrap_or_default()).into(),
+            },
+            None => Detail::NotExplained,
+        }
+    }
+}
+
+fn is_bare(message: &Message<bytes::Bytes>) -> bool {
+    all_rrsets(message).iter().all(|set| !set.is_signed())
+}
+
+fn validator(anchors: &Anchors, keys: &KeySource) -> Arc<Validator> {
+    let mut config = Config::new();
+    config.set_max_node_cache(VALIDATOR_NODES);
+    config.set_max_validity(VALIDATOR_LIFETIME);
+    config.set_max_bogus_validity(Duration::from_secs(1));
+    // The memory of verified signatures is what ignores their end: as small as it can be made.
+    config.set_max_isig_cache(1);
+    config.set_max_usig_cache(1);
+    Arc::new(ValidationContext::with_config(anchors.for_validator(), keys.clone(), config))
+}
