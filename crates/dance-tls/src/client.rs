@@ -1,0 +1,247 @@
+//! The client: verifies the server, answers its signal with the name, and tells a refusal from a broken connection.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use openssl::error::ErrorStack;
+use openssl::ssl::{self, Ssl, SslContext, SslMethod, SslVerifyMode};
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_openssl::SslStream;
+
+use dance_core::clientid::{ClientForm, Profile};
+use openssl::ssl::SslContextBuilder;
+
+use crate::config::{
+    ClientConfig, ClientCredential, Common, ServerVerification, check_alpn, context, use_certified_key,
+};
+use crate::conn::{ClientSide, Conn, ServerRefusal, Side, State};
+use crate::error::{AlertDescription, ConfigError, ConnectError, TlsFailure, words};
+use crate::ffi;
+use crate::stream::{ClientStream, CredentialType, HANDSHAKE_FAILURE, OpenStream};
+use crate::transport::{Linger, Transport};
+
+/// Turns connections into authenticated ones. Built once, cheap to clone.
+#[derive(Clone)]
+pub struct Connector {
+    context: SslContext,
+    profile: Profile,
+    client_id: Option<Vec<u8>>,
+    require_signal: bool,
+    raw_public_key: bool,
+    verify_server: bool,
+    linger: Linger,
+    #[cfg(feature = "misbehave")]
+    pub(crate) rewrite: Option<crate::misbehave::Rewrite>,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("profile", &self.profile)
+            .field("require_signal", &self.require_signal)
+            .field("raw_public_key", &self.raw_public_key)
+            .field("verify_server", &self.verify_server)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: among others a name without a credential, or DANE demanded without a name.
+    pub fn new(config: &ClientConfig) -> Result<Self, ConfigError> {
+        if config.name.is_some() && config.credential.is_none() {
+            return Err(ConfigError::NameWithoutCredential);
+        }
+        if config.require_signal && config.name.is_none() {
+            return Err(ConfigError::DemandWithoutName);
+        }
+        let raw_public_key = matches!(config.credential, Some(ClientCredential::RawPublicKey(_)));
+        let mut ctx = context(&Common {
+            method: SslMethod::tls_client(),
+            profile: config.profile,
+            extension_type: config.extension_type,
+            tls12: config.tls12,
+            groups: config.groups.as_deref(),
+            client_cert_types: if raw_public_key { &[ffi::CERT_TYPE_RPK] } else { &[ffi::CERT_TYPE_X509] },
+        })?;
+        match &config.credential {
+            Some(ClientCredential::X509(certified_key)) => use_certified_key(&mut ctx, certified_key)?,
+            Some(ClientCredential::RawPublicKey(key)) => {
+                ctx.set_private_key(key.as_pkey()).map_err(ConfigError::Credential)?;
+            }
+            None => {}
+        }
+        trust(&mut ctx, &config.server_verification)?;
+        check_alpn(&config.alpn)?;
+        if !config.alpn.is_empty() {
+            ctx.set_alpn_protos(&alpn_wire(&config.alpn)).map_err(ConfigError::OpenSsl)?;
+        }
+        Ok(Self {
+            context: ctx.build(),
+            profile: config.profile,
+            client_id: config.name.clone().and_then(|name| ClientForm::Name(name).encode(config.profile)),
+            require_signal: config.require_signal,
+            raw_public_key,
+            verify_server: !matches!(config.server_verification, ServerVerification::UnsafeNone),
+            linger: config.linger,
+            #[cfg(feature = "misbehave")]
+            rewrite: None,
+        })
+    }
+
+    /// Runs the handshake. `server_name` is the DNS name or IP address that the server's certificate must hold. In TLS 1.3 the server decides about the
+    /// client after this returns: success is the first octet read (requirements C9).
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect<S>(&self, server_name: &str, stream: S) -> Result<ClientStream<S>, ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let mut ssl = Ssl::new(&self.context).map_err(set_up)?;
+        expect_server(&mut ssl, server_name, self.verify_server)
+            .map_err(|_| ConnectError::ServerName(server_name.to_owned()))?;
+        let mut stream = self.start(ssl, stream).map_err(set_up)?;
+        let result = Pin::new(&mut stream).connect().await;
+        let state = ffi::conn(stream.ssl()).map(|conn| conn.state().take()).unwrap_or_default();
+        if let Err(error) = result {
+            let error = classify(&state, error, &stream, server_name);
+            if state.alert_sent.is_some() {
+                stream.get_mut().linger(self.linger).await;
+            }
+            return Err(error);
+        }
+        // The last flight.
+        stream.get_mut().pass_on().await.map_err(ConnectError::Io)?;
+        let raw_public_key = ffi::client_uses_raw_public_key(stream.ssl());
+        let sent = if raw_public_key { CredentialType::RawPublicKey } else { CredentialType::X509 };
+        Ok(ClientStream {
+            signal_seen: state.signal_seen,
+            name_sent: state.name_sent,
+            credential_sent: state.credential_sent.then_some(sent),
+            open: OpenStream::new(stream, true),
+        })
+    }
+
+    fn start<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        mut ssl: Ssl,
+        stream: S,
+    ) -> Result<SslStream<Transport<S>>, ErrorStack> {
+        let conn = Conn::new(
+            self.profile,
+            Side::Client(ClientSide {
+                client_id: self.client_id.clone().map(Vec::into_boxed_slice),
+                require_signal: self.require_signal,
+                raw_public_key: self.raw_public_key,
+                verify_server: self.verify_server,
+            }),
+        );
+        #[cfg(feature = "misbehave")]
+        let conn = crate::misbehave::install(&mut ssl, conn, self.rewrite.as_ref());
+        ffi::attach(&mut ssl, conn)?;
+        SslStream::new(ssl, Transport::new(stream))
+    }
+}
+
+/// Sets up how servers are verified.
+fn trust(ctx: &mut SslContextBuilder, verification: &ServerVerification) -> Result<(), ConfigError> {
+    ctx.set_verify(SslVerifyMode::PEER);
+    match verification {
+        ServerVerification::UnsafeNone => {}
+        ServerVerification::Roots(anchors) => {
+            let mut store = X509StoreBuilder::new().map_err(ConfigError::OpenSsl)?;
+            for anchor in &anchors.0 {
+                store.add_cert(anchor.clone()).map_err(ConfigError::OpenSsl)?;
+            }
+            // Named by the operator one by one: each is an anchor, self-signed or not.
+            store.set_flags(X509VerifyFlags::PARTIAL_CHAIN).map_err(ConfigError::OpenSsl)?;
+            ctx.set_cert_store(store.build());
+        }
+        ServerVerification::SystemRoots => {
+            // A static OpenSSL does not know where the system keeps them.
+            let found = openssl_probe::probe();
+            let directories = found.cert_dir.iter().map(|directory| (None, Some(directory.as_path())));
+            let places = found.cert_file.iter().map(|file| (Some(file.as_path()), None)).chain(directories);
+            let mut any = false;
+            for (file, directory) in places {
+                any |= ctx.load_verify_locations(file, directory).is_ok();
+            }
+            if !any {
+                return Err(ConfigError::NoRoots);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which server is meant: for its certificate and, where it is a name, for SNI.
+fn expect_server(ssl: &mut Ssl, server_name: &str, verify: bool) -> Result<(), ErrorStack> {
+    if let Ok(address) = server_name.parse::<IpAddr>() {
+        return if verify { ssl.param_mut().set_ip(address) } else { Ok(()) };
+    }
+    // SNI and certificates have no final dot (RFC 6066 section 3).
+    let server_name = server_name.strip_suffix('.').unwrap_or(server_name);
+    ssl.set_hostname(server_name)?;
+    if verify {
+        let param = ssl.param_mut();
+        param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+        param.set_host(server_name)?;
+    }
+    Ok(())
+}
+
+/// ALPN protocols, checked before, in wire form (RFC 7301 section 3.1).
+fn alpn_wire(protocols: &[Vec<u8>]) -> Vec<u8> {
+    protocols
+        .iter()
+        .flat_map(|protocol| std::iter::once(protocol.len() as u8).chain(protocol.iter().copied()))
+        .collect()
+}
+
+fn set_up(cause: ErrorStack) -> ConnectError {
+    ConnectError::Tls(TlsFailure { alert_sent: None, text: format!("cannot set up a connection: {}", words(&cause)) })
+}
+
+/// Whose fault it is that the handshake failed.
+fn classify<S>(state: &State, error: ssl::Error, stream: &SslStream<Transport<S>>, server_name: &str) -> ConnectError {
+    if let Some(error) = state.extension_error {
+        return ConnectError::Extension(error);
+    }
+    match state.server_refusal {
+        Some(ServerRefusal::NoSignal) => return ConnectError::NoSignal,
+        Some(ServerRefusal::NoRawPublicKeys) => return ConnectError::NoRawPublicKeys,
+        Some(ServerRefusal::Untrusted) => {
+            let server_name = server_name.to_owned();
+            return ConnectError::ServerCertificate { server_name, verdict: stream.ssl().verify_result() };
+        }
+        None => {}
+    }
+    if let Some(alert) = state.alert_received {
+        // Before the client has shown anything, handshake_failure is about algorithms.
+        return if alert == HANDSHAKE_FAILURE && state.credential_sent {
+            ConnectError::ClientAuthRefused
+        } else {
+            ConnectError::PeerAlert(AlertDescription::new(alert))
+        };
+    }
+    let error = match error.into_io_error() {
+        Ok(error) => return ConnectError::Io(error),
+        Err(error) => error,
+    };
+    match error.ssl_error() {
+        None => ConnectError::Io(std::io::ErrorKind::UnexpectedEof.into()),
+        Some(stack) if stack.errors().iter().any(|error| error.reason_code() == ffi::R_UNEXPECTED_EOF) => {
+            ConnectError::Io(std::io::ErrorKind::UnexpectedEof.into())
+        }
+        Some(stack) => ConnectError::Tls(TlsFailure {
+            alert_sent: state.alert_sent.map(AlertDescription::new),
+            text: words(stack),
+        }),
+    }
+}

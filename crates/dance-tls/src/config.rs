@@ -1,0 +1,232 @@
+//! Settings of a TLS server and a TLS client.
+
+use std::fmt;
+use std::path::Path;
+
+use dance_core::clientid::{ExtensionType, Profile};
+use dance_core::name::ClientName;
+use openssl::ssl::{SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
+use openssl::x509::X509;
+
+use crate::credential::{CertifiedKey, PrivateKey, certificates, read};
+use crate::error::{ConfigError, CredentialError, CredentialSource};
+use crate::ffi;
+use crate::transport::Linger;
+
+/// The Certificate message of a peer is at most so long, in octets (requirements section 7, SEC-14).
+pub const MAX_CERTIFICATE_MESSAGE: u32 = 64 * 1024;
+/// X25519 first for its cost; the post-quantum hybrid for clients that offer nothing cheaper.
+const GROUPS: &str = "X25519:X25519MLKEM768:secp256r1:secp384r1";
+/// OpenSSL 3.5.0 in the form of OPENSSL_VERSION_NUMBER.
+const OLDEST_OPENSSL: i64 = 0x3050_0000;
+
+/// Whether a listener authenticates clients by DANE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DaneMode {
+    /// CertificateRequest carries the signal.
+    #[default]
+    On,
+    /// It does not; client certificates are asked for all the same. A client that sends the extension unasked is sent
+    /// unsupported_extension (CID-10).
+    Off,
+}
+
+/// Settings of a listener's TLS.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// What the server presents.
+    pub certified_key: CertifiedKey,
+    /// Whether clients are asked for their DANE name.
+    pub dane: DaneMode,
+    /// The wire profile.
+    pub profile: Profile,
+    /// The extension's code point.
+    pub extension_type: ExtensionType,
+    /// Whether clients may present a raw public key (RFC 7250).
+    pub raw_public_keys: bool,
+    /// Whether TLS 1.2 is spoken too; profile `2022` only.
+    pub tls12: bool,
+    /// ALPN protocols, in order of preference. Empty: none is negotiated.
+    pub alpn: Vec<Vec<u8>>,
+    /// Key exchange groups in OpenSSL's notation, in order of preference. `None`: X25519, X25519MLKEM768, secp256r1, secp384r1.
+    pub groups: Option<String>,
+    /// How long refused clients are given to read their alert.
+    pub linger: Linger,
+}
+
+impl ServerConfig {
+    /// Everything at its default: DANE on, profile `current`, raw public keys accepted.
+    #[must_use]
+    pub fn new(certified_key: CertifiedKey) -> Self {
+        Self {
+            certified_key,
+            dane: DaneMode::default(),
+            profile: Profile::default(),
+            extension_type: ExtensionType::default(),
+            raw_public_keys: true,
+            tls12: false,
+            alpn: Vec::new(),
+            groups: None,
+            linger: Linger::default(),
+        }
+    }
+}
+
+/// What a client presents.
+#[derive(Clone, Debug)]
+pub enum ClientCredential {
+    /// A certificate chain, sent as it stands (with usage 2, up to and including the trust anchor: RFC 7671 section 5.2).
+    X509(CertifiedKey),
+    /// The public key of this private key (RFC 7250).
+    RawPublicKey(PrivateKey),
+}
+
+/// Trust anchors to verify servers by.
+#[derive(Clone)]
+pub struct TrustAnchors(pub(crate) Vec<X509>);
+
+impl TrustAnchors {
+    /// Takes certificates in PEM, or one in DER. Each is trusted as it stands, self-signed or not.
+    ///
+    /// # Errors
+    /// [`CredentialError`]: none, or one that does not decode.
+    pub fn parse(octets: &[u8]) -> Result<Self, CredentialError> {
+        certificates(octets, CredentialSource::Octets).map(Self)
+    }
+
+    /// As [`Self::parse`], from a file.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn load(path: &Path) -> Result<Self, CredentialError> {
+        certificates(&read(path)?, CredentialSource::File(path.to_owned())).map(Self)
+    }
+}
+
+impl fmt::Debug for TrustAnchors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TrustAnchors({})", self.0.len())
+    }
+}
+
+/// How a client knows that the server is the one it means. The name leaves only after that (CLI-05).
+#[derive(Clone, Debug)]
+pub enum ServerVerification {
+    /// By the system's trust anchors (SSL_CERT_FILE and SSL_CERT_DIR are heeded).
+    SystemRoots,
+    /// By these alone.
+    Roots(TrustAnchors),
+    /// Not at all: anybody on the path learns the client's name. Spelled `unsafe-*` wherever it can be set.
+    UnsafeNone,
+}
+
+/// Settings of a client's TLS.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// What to present when asked.
+    pub credential: Option<ClientCredential>,
+    /// The name to convey to servers that signal DANE. `None`: the credential is an ordinary client certificate.
+    pub name: Option<ClientName>,
+    /// Whether to end the handshake with servers that do not signal DANE.
+    pub require_signal: bool,
+    /// The wire profile.
+    pub profile: Profile,
+    /// The extension's code point.
+    pub extension_type: ExtensionType,
+    /// How the server is verified.
+    pub server_verification: ServerVerification,
+    /// Whether TLS 1.2 is spoken too; profile `2022` only.
+    pub tls12: bool,
+    /// ALPN protocols to offer. Empty: none.
+    pub alpn: Vec<Vec<u8>>,
+    /// Key exchange groups in OpenSSL's notation. `None`: OpenSSL's default, which offers the post-quantum hybrid first.
+    pub groups: Option<String>,
+    /// How long a refused server is given to read its alert.
+    pub linger: Linger,
+}
+
+impl ClientConfig {
+    /// Everything at its default: no credential, profile `current`, DANE not demanded.
+    #[must_use]
+    pub fn new(server_verification: ServerVerification) -> Self {
+        Self {
+            credential: None,
+            name: None,
+            require_signal: false,
+            profile: Profile::default(),
+            extension_type: ExtensionType::default(),
+            server_verification,
+            tls12: false,
+            alpn: Vec::new(),
+            groups: None,
+            linger: Linger::default(),
+        }
+    }
+}
+
+/// What both ends have in common.
+pub(crate) struct Common<'a> {
+    pub(crate) method: SslMethod,
+    pub(crate) profile: Profile,
+    pub(crate) extension_type: ExtensionType,
+    pub(crate) tls12: bool,
+    pub(crate) groups: Option<&'a str>,
+    /// RFC 7250 types of the client's credential, in order of preference.
+    pub(crate) client_cert_types: &'a [u8],
+}
+
+/// A context with everything that both ends have in common: TLS 1.3, no resumption of any kind, no renegotiation, this crate's callbacks.
+pub(crate) fn context(common: &Common<'_>) -> Result<SslContextBuilder, ConfigError> {
+    if openssl::version::number() < OLDEST_OPENSSL {
+        return Err(ConfigError::OpenSslTooOld { found: openssl::version::version() });
+    }
+    if common.tls12 {
+        return Err(ConfigError::Tls12 { profile: common.profile });
+    }
+    let mut ctx = SslContextBuilder::new(common.method).map_err(ConfigError::OpenSsl)?;
+    ctx.set_min_proto_version(Some(SslVersion::TLS1_3)).map_err(ConfigError::OpenSsl)?;
+    ctx.set_options(
+        SslOptions::NO_TICKET
+            | SslOptions::NO_RENEGOTIATION
+            | SslOptions::NO_COMPRESSION
+            | SslOptions::from_bits_retain(ffi::OP_NO_CERTIFICATE_COMPRESSION),
+    );
+    ctx.set_session_cache_mode(SslSessionCacheMode::OFF);
+    ctx.set_mode(
+        SslMode::ACCEPT_MOVING_WRITE_BUFFER
+            | SslMode::ENABLE_PARTIAL_WRITE
+            | SslMode::NO_AUTO_CHAIN
+            | SslMode::RELEASE_BUFFERS,
+    );
+    if let Some(groups) = common.groups {
+        ctx.set_groups_list(groups).map_err(|cause| ConfigError::Groups { groups: groups.to_owned(), cause })?;
+    }
+    ffi::register(&mut ctx, common.extension_type.get(), MAX_CERTIFICATE_MESSAGE, common.client_cert_types)
+        .map_err(ConfigError::OpenSsl)?;
+    Ok(ctx)
+}
+
+/// The server's groups: as configured, or ours.
+pub(crate) fn server_groups(configured: Option<&str>) -> &str {
+    configured.unwrap_or(GROUPS)
+}
+
+/// Puts a chain and its key into a context.
+pub(crate) fn use_certified_key(ctx: &mut SslContextBuilder, certified_key: &CertifiedKey) -> Result<(), ConfigError> {
+    let mut chain = certified_key.chain().iter();
+    if let Some(end_entity) = chain.next() {
+        ctx.set_certificate(end_entity).map_err(ConfigError::Credential)?;
+    }
+    for issuer in chain {
+        ctx.add_extra_chain_cert(issuer.clone()).map_err(ConfigError::Credential)?;
+    }
+    ctx.set_private_key(certified_key.key().as_pkey()).map_err(ConfigError::Credential)
+}
+
+/// ALPN protocol names are of 1 to 255 octets (RFC 7301 section 3.1).
+pub(crate) fn check_alpn(protocols: &[Vec<u8>]) -> Result<(), ConfigError> {
+    match protocols.iter().map(Vec::len).find(|octets| !(1..=255).contains(octets)) {
+        Some(octets) => Err(ConfigError::Alpn { octets }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,153 @@
+//! Peers that break the protocol, for tests: handshake messages rewritten before they are hashed and sent, so that everything after them
+//! is consistent with what went out. Not part of the API; only with feature `misbehave`, and only where OpenSSL is linked statically.
+
+use std::sync::Arc;
+
+use openssl::ssl::SslRef;
+
+use crate::client::Connector;
+use crate::conn::Conn;
+use crate::server::Acceptor;
+
+/// Takes a whole handshake message, header included, and gives what to send in its place.
+pub type Rewrite = Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
+
+/// Whether the linked OpenSSL can do this. If not, [`connector`] and [`acceptor`] behave.
+pub const AVAILABLE: bool = cfg!(openssl_static);
+
+/// HandshakeType of ClientHello.
+pub const CLIENT_HELLO: u8 = 1;
+/// HandshakeType of ServerHello and HelloRetryRequest.
+pub const SERVER_HELLO: u8 = 2;
+/// HandshakeType of EncryptedExtensions.
+pub const ENCRYPTED_EXTENSIONS: u8 = 8;
+/// HandshakeType of Certificate.
+pub const CERTIFICATE: u8 = 11;
+/// HandshakeType of CertificateRequest.
+pub const CERTIFICATE_REQUEST: u8 = 13;
+/// HandshakeType of CertificateVerify.
+pub const CERTIFICATE_VERIFY: u8 = 15;
+/// HandshakeType of Finished.
+pub const FINISHED: u8 = 20;
+
+/// A client that rewrites its messages.
+#[must_use]
+pub fn connector(connector: &Connector, rewrite: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Connector {
+    let mut connector = connector.clone();
+    connector.rewrite = Some(Arc::new(rewrite));
+    connector
+}
+
+/// A server that rewrites its messages.
+#[must_use]
+pub fn acceptor(acceptor: &Acceptor, rewrite: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Acceptor {
+    let mut acceptor = acceptor.clone();
+    acceptor.rewrite = Some(Arc::new(rewrite));
+    acceptor
+}
+
+pub(crate) fn install(ssl: &mut SslRef, conn: Conn, rewrite: Option<&Rewrite>) -> Conn {
+    #[cfg(openssl_static)]
+    if rewrite.is_some() {
+        crate::ffi::rewrite_messages(ssl);
+    }
+    #[cfg(not(openssl_static))]
+    let _ = ssl;
+    conn.with_rewrite(rewrite.cloned())
+}
+
+/// Applies `change` to messages of one type and leaves all others as they are.
+pub fn only(
+    message_type: u8,
+    change: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
+) -> impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static {
+    move |message| if message.first() == Some(&message_type) { change(message) } else { message.to_vec() }
+}
+
+/// An extension in wire form.
+#[must_use]
+pub fn extension(extension_type: u16, data: &[u8]) -> Vec<u8> {
+    let mut wire = extension_type.to_be_bytes().to_vec();
+    wire.extend((data.len() as u16).to_be_bytes());
+    wire.extend(data);
+    wire
+}
+
+/// A handshake message of the same type with another body.
+#[must_use]
+pub fn with_body(message: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut changed = message.get(..1).unwrap_or_default().to_vec();
+    changed.extend(&(body.len() as u32).to_be_bytes()[1..]);
+    changed.extend(body);
+    changed
+}
+
+/// The entries of a TLS 1.3 Certificate with an empty request context: octets of certificate or key, and extensions in wire form.
+#[must_use]
+pub fn entries(certificate: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    // Handshake header, empty context, list length.
+    let mut rest = certificate.get(4 + 1 + 3..).unwrap_or_default();
+    let mut found = Vec::new();
+    while let Some((data, after)) = vector(rest, 3) {
+        let Some((extensions, after)) = vector(after, 2) else {
+            break;
+        };
+        found.push((data.to_vec(), extensions.to_vec()));
+        rest = after;
+    }
+    found
+}
+
+/// A TLS 1.3 Certificate message with these entries.
+#[must_use]
+pub fn certificate(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for (data, extensions) in entries {
+        list.extend(&(data.len() as u32).to_be_bytes()[1..]);
+        list.extend(data);
+        list.extend((extensions.len() as u16).to_be_bytes());
+        list.extend(extensions);
+    }
+    let mut body = vec![0];
+    body.extend(&(list.len() as u32).to_be_bytes()[1..]);
+    body.extend(list);
+    with_body(&[CERTIFICATE], &body)
+}
+
+/// A message whose last field is its extensions (ClientHello, ServerHello, EncryptedExtensions, CertificateRequest) with one more. `before_extensions` is the
+/// length of the body up to them, see [`hello_length`].
+#[must_use]
+pub fn with_extension(message: &[u8], before_extensions: usize, extension: &[u8]) -> Vec<u8> {
+    let body = message.get(4..).unwrap_or_default();
+    let (head, extensions) = body.split_at(before_extensions.min(body.len()));
+    let mut all = extensions.get(2..).unwrap_or_default().to_vec();
+    all.extend(extension);
+    let mut changed = head.to_vec();
+    changed.extend((all.len() as u16).to_be_bytes());
+    changed.extend(all);
+    with_body(message, &changed)
+}
+
+/// The length of a ClientHello's or ServerHello's body up to its extensions.
+#[must_use]
+pub fn hello_length(message: &[u8]) -> usize {
+    // Header, legacy version, random; then the session id.
+    let session_id = 4 + 2 + 32;
+    let after = |at: usize, prefix: usize| {
+        vector(message.get(at..).unwrap_or_default(), prefix).map_or(0, |(data, _)| prefix + data.len())
+    };
+    let suites = session_id + after(session_id, 1);
+    let end = if message.first() == Some(&CLIENT_HELLO) {
+        let compression = suites + after(suites, 2);
+        compression + after(compression, 1)
+    } else {
+        suites + 2 + 1
+    };
+    end - 4
+}
+
+/// A vector with a length field of `prefix` octets, and what follows it.
+fn vector(data: &[u8], prefix: usize) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = data.split_at_checked(prefix)?;
+    rest.split_at_checked(len.iter().fold(0, |len, octet| len << 8 | usize::from(*octet)))
+}

@@ -1,0 +1,147 @@
+//! The byte stream below TLS. During a handshake it takes whatever OpenSSL writes and passes it on when OpenSSL next waits for the peer, so
+//! that an alert is never lost to a full socket, and can be made where nothing can be awaited.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tracing::debug;
+
+/// How long a refused peer is given to read its alert. A close while the peer's octets lie unread resets the connection, and the reset
+/// overtakes the alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linger {
+    /// At most so long.
+    pub time: Duration,
+    /// At most so many octets are read and thrown away.
+    pub octets: u64,
+}
+
+impl Default for Linger {
+    /// 2 s, 4 MB.
+    fn default() -> Self {
+        Self { time: Duration::from_secs(2), octets: 4_000_000 }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Transport<S> {
+    inner: S,
+    /// Written by OpenSSL, not yet by us, from `sent` on.
+    out: Vec<u8>,
+    sent: usize,
+    gather: bool,
+}
+
+impl<S> Transport<S> {
+    /// In handshake mode.
+    pub(crate) const fn new(inner: S) -> Self {
+        Self { inner, out: Vec::new(), sent: 0, gather: true }
+    }
+
+    /// Ends handshake mode: from here on writes go straight through.
+    pub(crate) const fn open(&mut self) {
+        self.gather = false;
+    }
+
+    pub(crate) const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
+    /// Passes on what OpenSSL wrote.
+    fn poll_pass_on(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.out.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.sent += n,
+            }
+        }
+        // Gives the memory back: a connection that has been handed out rarely needs it again.
+        self.out = Vec::new();
+        self.sent = 0;
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    pub(crate) async fn pass_on(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_pass_on(cx)).await
+    }
+
+    /// Passes on what there is, says that no more will come, and reads until the peer closes or a limit is reached.
+    pub(crate) async fn linger(&mut self, limits: Linger) {
+        let lingering = async {
+            self.pass_on().await?;
+            self.inner.shutdown().await?;
+            tokio::io::copy(&mut (&mut self.inner).take(limits.octets), &mut tokio::io::sink()).await
+        };
+        match tokio::time::timeout(limits.time, lingering).await {
+            Ok(Ok(octets)) => debug!(octets, "lingering close done"),
+            Ok(Err(error)) => debug!(%error, "the peer was gone before the lingering close was done"),
+            Err(_) => debug!("lingering close ran out of time"),
+        }
+    }
+
+    /// The part of [`Self::linger`] that can be done without waiting.
+    pub(crate) fn linger_now(&mut self) {
+        /// How much of what the peer has sent is thrown away.
+        const READS: usize = 16;
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        if !matches!(self.poll_pass_on(&mut cx), Poll::Ready(Ok(()))) {
+            return;
+        }
+        let _ = Pin::new(&mut self.inner).poll_shutdown(&mut cx);
+        let mut octets = [0; 4096];
+        for _ in 0..READS {
+            let mut buf = ReadBuf::new(&mut octets);
+            match Pin::new(&mut self.inner).poll_read(&mut cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // Both wakers are registered where both would block.
+        if !self.out.is_empty()
+            && let Poll::Ready(Err(error)) = self.poll_pass_on(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.gather {
+            self.out.extend_from_slice(data);
+            return Poll::Ready(Ok(data.len()));
+        }
+        if !self.out.is_empty() {
+            ready!(self.poll_pass_on(cx))?;
+        }
+        Pin::new(&mut self.inner).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.gather {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.out.is_empty() {
+            ready!(self.poll_pass_on(cx))?;
+        }
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.out.is_empty() {
+            ready!(self.poll_pass_on(cx))?;
+        }
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,167 @@
+//! Both ends in one process, over loopback TCP.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared by test files that use different parts of it"
+)]
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use dance_core::matching::Credential;
+use dance_core::name::ClientName;
+use dance_core::reason::Reason;
+use dance_core::verdict::Verdict;
+use dance_tls::{
+    AcceptError, Acceptor, CertifiedKey, ClientAuthRefused, ClientConfig, ClientCredential, ClientStream, ConnectError,
+    Connector, PeerAlert, PendingClient, PrivateKey, Resumed, ServerConfig, ServerVerification, TlsStream,
+    TrustAnchors,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// The server's name in its certificate.
+pub const SERVER: &str = "server.test";
+/// The client's name.
+pub const NAME: &str = "sensor7._device.example.com";
+
+pub fn vector(path: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors").join(path);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn server_pem() -> &'static (String, String) {
+    static PEM: OnceLock<(String, String)> = OnceLock::new();
+    PEM.get_or_init(|| {
+        let made = rcgen::generate_simple_self_signed([SERVER.to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    })
+}
+
+pub fn server_config() -> ServerConfig {
+    let (certificate, key) = server_pem();
+    ServerConfig::new(CertifiedKey::parse(certificate.as_bytes(), key.as_bytes()).unwrap())
+}
+
+pub fn acceptor() -> Acceptor {
+    Acceptor::new(&server_config()).unwrap()
+}
+
+pub fn name() -> ClientName {
+    ClientName::parse(NAME.as_bytes()).unwrap()
+}
+
+pub fn x509() -> ClientCredential {
+    let key = CertifiedKey::parse(&vector("certs/ee-p256.pem"), &vector("keys/ee-p256.key.pem")).unwrap();
+    ClientCredential::X509(key)
+}
+
+pub fn raw_public_key() -> ClientCredential {
+    ClientCredential::RawPublicKey(PrivateKey::parse(&vector("keys/ee-p256.key.pem")).unwrap())
+}
+
+pub fn trust_server() -> ServerVerification {
+    ServerVerification::Roots(TrustAnchors::parse(server_pem().0.as_bytes()).unwrap())
+}
+
+/// A client with a name and this credential.
+pub fn client_config(credential: ClientCredential) -> ClientConfig {
+    ClientConfig { credential: Some(credential), name: Some(name()), ..ClientConfig::new(trust_server()) }
+}
+
+pub fn connector(credential: ClientCredential) -> Connector {
+    Connector::new(&client_config(credential)).unwrap()
+}
+
+/// Two ends of a TCP connection: client, server.
+pub async fn tcp() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap());
+    let (client, server) = tokio::join!(client, listener.accept());
+    (client.unwrap(), server.unwrap().0)
+}
+
+pub type Accepted = Result<PendingClient<TcpStream>, AcceptError>;
+pub type Connected = Result<ClientStream<TcpStream>, ConnectError>;
+
+/// Runs both handshakes.
+pub async fn handshake(acceptor: &Acceptor, connector: &Connector) -> (Accepted, Connected) {
+    let (client, server) = tcp().await;
+    tokio::join!(acceptor.accept(server), connector.connect(SERVER, client))
+}
+
+/// Runs both handshakes; where the client thinks that it is through, has it read until it learns otherwise.
+pub async fn refused(acceptor: &Acceptor, connector: &Connector) -> (AcceptError, ClientEnd) {
+    let (client, server) = tcp().await;
+    let client = async {
+        match connector.connect(SERVER, client).await {
+            Err(error) => ClientEnd::Connect(error),
+            Ok(stream) => read_end(stream).await,
+        }
+    };
+    let (accepted, client) = tokio::join!(acceptor.accept(server), client);
+    (accepted.expect_err("the server should refuse"), client)
+}
+
+/// How it ended for the client.
+#[derive(Debug)]
+pub enum ClientEnd {
+    /// In the handshake.
+    Connect(ConnectError),
+    /// At a read.
+    Read(io::Error),
+    /// An orderly end.
+    Eof,
+}
+
+impl ClientEnd {
+    /// The alert that the server sent.
+    pub fn alert(&self) -> Option<u8> {
+        match self {
+            Self::Connect(ConnectError::PeerAlert(alert)) => Some(alert.code()),
+            Self::Connect(ConnectError::ClientAuthRefused) => Some(40),
+            Self::Read(error) if is_auth_refused(error) => Some(40),
+            Self::Read(error) => error.get_ref()?.downcast_ref::<PeerAlert>().map(|alert| alert.0.code()),
+            _ => None,
+        }
+    }
+}
+
+pub fn is_auth_refused(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<ClientAuthRefused>())
+}
+
+pub async fn read_end(mut stream: ClientStream<TcpStream>) -> ClientEnd {
+    match stream.read_to_end(&mut Vec::new()).await {
+        Ok(_) => ClientEnd::Eof,
+        Err(error) => ClientEnd::Read(error),
+    }
+}
+
+pub const ACCEPT: Verdict = Verdict::NotDane(Reason::NoClientName);
+
+pub async fn open(pending: PendingClient<TcpStream>) -> TlsStream<TcpStream> {
+    match pending.resume(&ACCEPT).await {
+        Resumed::Open(stream) => stream,
+        Resumed::Refused => panic!("the verdict was to go on"),
+    }
+}
+
+/// Octets go both ways.
+pub async fn echo(server: &mut TlsStream<TcpStream>, client: &mut ClientStream<TcpStream>) {
+    let mut buf = [0; 5];
+    client.write_all(b"hello").await.unwrap();
+    server.read_exact(&mut buf).await.unwrap();
+    server.write_all(&buf).await.unwrap();
+    client.read_exact(&mut buf).await.unwrap();
+    assert_eq!(&buf, b"hello");
+}
+
+pub fn certificates(credential: Option<&Credential>) -> Vec<Vec<u8>> {
+    match credential {
+        Some(Credential::X509(chain)) => chain.iter().map(|certificate| certificate.to_vec()).collect(),
+        _ => Vec::new(),
+    }
+}
