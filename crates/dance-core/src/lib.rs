@@ -29,6 +29,7 @@ pub mod name;
 pub mod pkix;
 pub mod policy;
 pub mod reason;
+mod search;
 pub mod tlsa;
 pub mod verdict;
 pub mod x509;

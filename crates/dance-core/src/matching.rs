@@ -1,18 +1,35 @@
 //! TLSA RRset x presented credential x time (RFC 6698, RFC 7671, requirements 5).
+//!
+//! # What it costs
+//!
+//! The client chooses the certificates and its zone the records, so the work is bounded: [`MAX_RECORDS`] records, [`MAX_CERTIFICATES`]
+//! certificates, each digest computed once a certificate, and for all records together at most 256 steps of path search and 16 paths
+//! whose signatures are verified, of at most 7 signatures each. Records are tried in their order and the first full match ends it.
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
+use core::fmt;
 
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
+use sha2::{Digest as _, Sha256, Sha512};
 
+use crate::answer::MAX_RECORDS;
+use crate::message::{MAX_CERTIFICATES, MAX_MESSAGE_LEN};
 use crate::name::ClientName;
-use crate::pkix::PathBuilder;
-use crate::tlsa::{CertUsage, MatchingType, Selector, TlsaRdata};
+use crate::pkix::{self, PathFault, PathValidator};
+use crate::search::{Budget, Candidate, End, Node, Tried, search};
+use crate::tlsa::{CertUsage, MatchingType, Selector, TlsaFields, TlsaRdata, Unusable};
+use crate::x509::{AltName, Certificate};
+
+/// Longest user id: the longest local part of an e-mail address (RFC 5321 section 4.5.3.1.1).
+const MAX_USER_ID_LEN: usize = 64;
 
 /// What the client proved possession of the key of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// Certificates as in the Certificate message, the end entity first. Never empty.
+    /// Certificates as in the Certificate message, the end entity first. Never empty. Those after the first
+    /// [`MAX_CERTIFICATES`] are not looked at.
     X509(Vec<CertificateDer<'static>>),
     /// A raw public key (RFC 7250).
     RawPublicKey(SubjectPublicKeyInfoDer<'static>),
@@ -21,12 +38,19 @@ pub enum Credential {
 /// What the matching engine is allowed to do.
 #[derive(Clone, Debug)]
 pub struct MatchOptions {
-    /// Roots for usages 0 and 1. Empty: such records are unusable (TLSA-17).
+    /// Roots for usages 0 and 1. Empty: such records are unusable (TLSA-17). A root must be a CA's certificate of version 3, in date.
     pub pkix_roots: Vec<CertificateDer<'static>>,
     /// Of several digest types of one usage and selector, heed the strongest only (RFC 7671 section 9). On, but for comparisons.
     pub digest_agility: bool,
     /// Names of users under `_user` (requirements 2.5).
     pub user_mode: bool,
+}
+
+/// No PKIX, digest agility on, no user names.
+impl Default for MatchOptions {
+    fn default() -> Self {
+        Self { pkix_roots: Vec::new(), digest_agility: true, user_mode: false }
+    }
 }
 
 /// What became of one record.
@@ -44,11 +68,98 @@ pub struct RecordOutcome {
     pub outcome: Outcome,
 }
 
-/// What became of a record (stable codes through [`Outcome::code`]).
+/// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It authenticates the client.
     Matched,
+    /// It matches, and so does the chain, but the end entity does not hold the name (requirements 5.4).
+    NameMismatch,
+    /// Nothing that was presented is what it describes.
+    NoMatch,
+    /// A record before it matched already.
+    NotReached,
+    /// It describes a presented certificate, but the path does not hold.
+    Path(PathFault),
+    /// Passed over for a stronger digest of the same usage and selector (RFC 7671 section 9).
+    Shadowed,
+    /// It can never be used.
+    Unusable(Unusable),
+    /// Usage 0 or 1, and no roots are configured (TLSA-17).
+    UnusablePkix,
+    /// Not `3 1 x`, and the client presents a raw public key (RPK-01).
+    UnusableRawPublicKey,
+    /// The RRset has more than [`MAX_RECORDS`] records (requirements 5.2).
+    UnusableTooMany,
+    /// Usage 1 or 3 at a user name: the key's holder, not the domain, would assert who it is (requirements 2.5).
+    UnusableUserMode,
+    /// User mode: chain and domain match, but the certificate does not hold exactly one valid user id.
+    UserId,
+}
+
+impl Outcome {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Matched => "matched",
+            Self::NameMismatch => "name-mismatch",
+            Self::NoMatch => "no-match",
+            Self::NotReached => "not-reached",
+            Self::Path(fault) => fault.error.code(),
+            Self::Shadowed => "shadowed-by-agility",
+            Self::Unusable(reason) => reason.code(),
+            Self::UnusablePkix => "unusable-pkix-not-enabled",
+            Self::UnusableRawPublicKey => "unusable-raw-public-key",
+            Self::UnusableTooMany => "unusable-too-many",
+            Self::UnusableUserMode => "unusable-user-mode",
+            Self::UserId => "user-id-invalid",
+        }
+    }
+
+    /// Whether the record counts as one that could have matched.
+    #[must_use]
+    pub const fn is_usable(self) -> bool {
+        match self {
+            Self::Unusable(_)
+            | Self::UnusablePkix
+            | Self::UnusableRawPublicKey
+            | Self::UnusableTooMany
+            | Self::UnusableUserMode => false,
+            Self::Matched
+            | Self::NameMismatch
+            | Self::NoMatch
+            | Self::NotReached
+            | Self::Path(_)
+            | Self::Shadowed
+            | Self::UserId => true,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Matched => f.write_str("matches"),
+            Self::NameMismatch => {
+                f.write_str("matches the chain, but the certificate has no dNSName that equals the client name")
+            }
+            Self::NoMatch => f.write_str("describes nothing that the client presented"),
+            Self::NotReached => f.write_str("not tried: a record before it matched"),
+            Self::Path(fault) => write!(f, "describes a presented certificate, but {fault}"),
+            Self::Shadowed => f.write_str("passed over: the same usage and selector has a stronger digest"),
+            Self::Unusable(reason) => reason.fmt(f),
+            Self::UnusablePkix => f.write_str("PKIX usage (0 or 1), and no PKIX roots are configured"),
+            Self::UnusableRawPublicKey => f.write_str("only 3 1 x can match a raw public key"),
+            Self::UnusableTooMany => write!(f, "the RRset has more than {MAX_RECORDS} records"),
+            Self::UnusableUserMode => {
+                f.write_str("a user's own key or certificate (usage 1 or 3) cannot vouch for a user name")
+            }
+            Self::UserId => {
+                f.write_str("matches the chain, but the certificate does not hold exactly one valid user id")
+            }
+        }
+    }
 }
 
 /// The engine's conclusion.
@@ -56,8 +167,13 @@ pub enum Outcome {
 pub enum Conclusion {
     /// A record matched in full.
     Matched(Match),
-    /// A record matched a valid chain whose end entity does not hold the name (always aborts).
-    NameMismatch,
+    /// A record matched a valid chain whose end entity does not hold the name (always aborts), and none matched in full.
+    NameMismatch {
+        /// The first such record, from 0.
+        index: usize,
+        /// Where in the path the association was found.
+        depth: usize,
+    },
     /// Usable records, none matching.
     NoMatch,
     /// No usable record.
@@ -96,8 +212,347 @@ pub fn match_rrset(
     name: &ClientName,
     options: &MatchOptions,
     now: UnixTime,
-    paths: &dyn PathBuilder,
+    paths: &dyn PathValidator,
 ) -> MatchReport {
-    let _ = (records, credential, name, options, now, paths);
-    todo!()
+    // In user mode the certificate names the domain, and the user in it.
+    let domain = if options.user_mode { name.without_user_label() } else { None };
+    let mut rows = filter(records, credential, options, domain.is_some());
+
+    let mut engine = Engine {
+        leaf: Subject::of(credential),
+        presented: match credential {
+            Credential::X509(chain) => chain.get(1..).unwrap_or_default(),
+            Credential::RawPublicKey(_) => &[],
+        },
+        issuers: OnceCell::new(),
+        roots: OnceCell::new(),
+        options,
+        now,
+        paths,
+        budget: Budget::new(),
+    };
+    let mut mismatch = None;
+    for (row, record) in rows.iter_mut().zip(records).filter(|(row, _)| row.outcome == Outcome::NotReached) {
+        // Every row left as NotReached was found usable, so it has fields.
+        let Some(fields) = record.fields() else { continue };
+        let Found { depth, not_after } = match engine.find(fields) {
+            Ok(found) => found,
+            Err(outcome) => {
+                row.outcome = outcome;
+                continue;
+            }
+        };
+        let mut user = None;
+        if fields.usage != CertUsage::DANE_EE {
+            if !engine.leaf.holds(domain.as_ref().unwrap_or(name)) {
+                row.outcome = Outcome::NameMismatch;
+                mismatch.get_or_insert(Conclusion::NameMismatch { index: row.index, depth });
+                continue;
+            }
+            if let Some(domain) = &domain {
+                user = engine.leaf.user(domain);
+                if user.is_none() {
+                    row.outcome = Outcome::UserId;
+                    continue;
+                }
+            }
+        }
+        row.outcome = Outcome::Matched;
+        let conclusion =
+            Conclusion::Matched(Match { index: row.index, record: record.clone(), depth, not_after, user });
+        return MatchReport { conclusion, records: rows };
+    }
+    let conclusion = match mismatch {
+        Some(mismatch) => mismatch,
+        None if rows.iter().any(|row| row.outcome.is_usable()) => Conclusion::NoMatch,
+        None => Conclusion::NoUsable,
+    };
+    MatchReport { conclusion, records: rows }
+}
+
+/// Usability (requirements 5.2) and digest agility (5.3). Rows that are left to be tried come out as `NotReached`.
+fn filter(
+    records: &[TlsaRdata],
+    credential: &Credential,
+    options: &MatchOptions,
+    user_name: bool,
+) -> Vec<RecordOutcome> {
+    let too_many = records.len() > MAX_RECORDS;
+    let usable = |record: &TlsaRdata| {
+        if too_many {
+            return Err(Outcome::UnusableTooMany);
+        }
+        let TlsaFields { usage, selector, .. } = record.usable().map_err(Outcome::Unusable)?;
+        if matches!(credential, Credential::RawPublicKey(_))
+            && (usage, selector) != (CertUsage::DANE_EE, Selector::SPKI)
+        {
+            return Err(Outcome::UnusableRawPublicKey);
+        }
+        if user_name && matches!(usage, CertUsage::PKIX_EE | CertUsage::DANE_EE) {
+            return Err(Outcome::UnusableUserMode);
+        }
+        if usage.is_pkix() && options.pkix_roots.is_empty() {
+            return Err(Outcome::UnusablePkix);
+        }
+        Ok(())
+    };
+    let mut rows: Vec<_> = records
+        .iter()
+        .enumerate()
+        .map(|(index, record)| {
+            let fields = record.fields();
+            RecordOutcome {
+                index,
+                usage: fields.map(|fields| fields.usage),
+                selector: fields.map(|fields| fields.selector),
+                matching_type: fields.map(|fields| fields.matching_type),
+                outcome: usable(record).err().unwrap_or(Outcome::NotReached),
+            }
+        })
+        .collect();
+    if options.digest_agility {
+        // SHA-512 is the stronger of the two; Full is no digest and stands aside.
+        let strong: Vec<_> = rows
+            .iter()
+            .filter(|row| row.outcome.is_usable() && row.matching_type == Some(MatchingType::SHA2_512))
+            .map(|row| (row.usage, row.selector))
+            .collect();
+        for row in &mut rows {
+            if row.outcome.is_usable()
+                && row.matching_type == Some(MatchingType::SHA2_256)
+                && strong.contains(&(row.usage, row.selector))
+            {
+                row.outcome = Outcome::Shadowed;
+            }
+        }
+    }
+    rows
+}
+
+/// Where an association was found, names not yet compared.
+struct Found {
+    depth: usize,
+    not_after: Option<UnixTime>,
+}
+
+/// A match in progress.
+struct Engine<'a> {
+    leaf: Subject<'a>,
+    /// What was presented after the end entity.
+    presented: &'a [CertificateDer<'static>],
+    /// Of these the certificates, within the limits of the TLS message.
+    issuers: OnceCell<Vec<Issuer<'a>>>,
+    roots: OnceCell<Vec<Issuer<'a>>>,
+    options: &'a MatchOptions,
+    now: UnixTime,
+    paths: &'a dyn PathValidator,
+    budget: Budget,
+}
+
+/// A certificate at depth 1 or above.
+struct Issuer<'a> {
+    node: Node<'a>,
+    subject: Subject<'a>,
+}
+
+impl<'a> Issuer<'a> {
+    fn new(octets: &'a CertificateDer<'a>) -> Option<Self> {
+        let node = Node::new(octets)?;
+        Some(Self { node, subject: Subject::of_node(&node) })
+    }
+}
+
+impl<'a> Engine<'a> {
+    fn find(&mut self, record: TlsaFields<'a>) -> Result<Found, Outcome> {
+        match record.usage {
+            CertUsage::DANE_EE => {
+                if self.leaf.is(record) {
+                    Ok(Found { depth: 0, not_after: None })
+                } else {
+                    Err(Outcome::NoMatch)
+                }
+            }
+            CertUsage::DANE_TA => self.dane_ta(record),
+            CertUsage::PKIX_EE if !self.leaf.is(record) => Err(Outcome::NoMatch),
+            _ => self.pkix(record),
+        }
+    }
+
+    /// Each certificate once, the end entity never: neither is a step on any path.
+    fn issuers(&self) -> &[Issuer<'a>] {
+        self.issuers.get_or_init(|| {
+            let mut room = MAX_MESSAGE_LEN;
+            let mut issuers: Vec<Issuer<'a>> = Vec::new();
+            for octets in self.presented.iter().take(MAX_CERTIFICATES - 1) {
+                let Some(left) = room.checked_sub(octets.len()) else { break };
+                room = left;
+                let known = issuers.iter().any(|issuer| issuer.node.octets == octets);
+                if !known && self.leaf.certificate != Some(octets) {
+                    issuers.extend(Issuer::new(octets));
+                }
+            }
+            issuers
+        })
+    }
+
+    fn roots(&self) -> &[Issuer<'a>] {
+        self.roots.get_or_init(|| self.options.pkix_roots.iter().filter_map(Issuer::new).collect())
+    }
+
+    /// The end entity as the foot of a path.
+    fn foot(&self) -> Result<Node<'a>, Outcome> {
+        self.leaf.node.ok_or(Outcome::Path(PathFault { error: pkix::PathError::Malformed, depth: Some(0) }))
+    }
+
+    /// Usage 2: the record names a trust anchor, presented or in the record itself. Configured roots play no part (TLSA-14).
+    fn dane_ta(&mut self, record: TlsaFields<'a>) -> Result<Found, Outcome> {
+        let presented = self.issuers().iter().filter(|issuer| issuer.subject.is(record));
+        let mut ends: Vec<_> = presented.map(|issuer| End::Certificate(issuer.node)).collect();
+        let in_dns;
+        if ends.is_empty() && record.matching_type == MatchingType::FULL {
+            match record.selector {
+                Selector::CERT => {
+                    in_dns = CertificateDer::from(record.data);
+                    ends.extend(Node::new(&in_dns).map(End::Certificate));
+                }
+                // Only if nobody presented has the key (RFC 7671 section 5.2.3), the end entity included: it stands at depth 0.
+                Selector::SPKI if !self.leaf.is(record) => ends.push(End::Key(record.data)),
+                _ => {}
+            }
+        }
+        if ends.is_empty() {
+            return Err(Outcome::NoMatch);
+        }
+        let nodes: Vec<_> = self.issuers().iter().map(|issuer| issuer.node).collect();
+        let foot = self.foot()?;
+        let (paths, now) = (self.paths, self.now);
+        search(foot, &nodes, &ends, &mut self.budget, &mut |candidate| {
+            attempt(foot, candidate, candidate.intermediates.len() + 1, now, paths)
+        })
+        .map_err(Outcome::Path)
+    }
+
+    /// Usages 0 and 1: a path to a configured root. For usage 0 it must go through a CA certificate that the record names, and goes on past
+    /// the first trusted certificate until it does (RFC 7671 section 5.4).
+    fn pkix(&mut self, record: TlsaFields<'a>) -> Result<Found, Outcome> {
+        let all = || self.issuers().iter().chain(self.roots());
+        let named: Vec<_> = all().filter(|issuer| issuer.subject.is(record)).map(|issuer| issuer.node.octets).collect();
+        let end_entity = record.usage == CertUsage::PKIX_EE;
+        if !end_entity && named.is_empty() {
+            return Err(Outcome::NoMatch);
+        }
+        let foot = self.foot()?;
+        let nodes: Vec<_> = all().map(|issuer| issuer.node).collect();
+        let ends: Vec<_> = self.roots().iter().map(|root| End::Certificate(root.node)).collect();
+        let (paths, now) = (self.paths, self.now);
+        search(foot, &nodes, &ends, &mut self.budget, &mut |candidate| {
+            let depth = match candidate.issuers().position(|octets| named.contains(&octets)) {
+                _ if end_entity => 0,
+                Some(above) => above + 1,
+                None => return Tried::Skipped,
+            };
+            attempt(foot, candidate, depth, now, paths)
+        })
+        .map_err(Outcome::Path)
+    }
+}
+
+/// Judges one path in which the association stands at `depth`.
+fn attempt<'a>(
+    foot: Node<'a>,
+    candidate: &Candidate<'_, 'a>,
+    depth: usize,
+    now: UnixTime,
+    paths: &dyn PathValidator,
+) -> Tried<Found> {
+    let intermediates: Vec<_> =
+        candidate.intermediates.iter().map(|node| CertificateDer::from(node.octets.as_ref())).collect();
+    let path = pkix::Path { end_entity: foot.octets, intermediates: &intermediates, anchor: candidate.anchor };
+    match pkix::judge(&path, now, paths) {
+        Ok(not_after) => Tried::Accepted(Found { depth, not_after: Some(not_after) }),
+        Err(fault) => Tried::Failed(fault),
+    }
+}
+
+/// What a record is compared with: one certificate or raw public key. Digests are computed when asked for, each once.
+struct Subject<'a> {
+    /// `None` for a raw public key.
+    certificate: Option<&'a [u8]>,
+    /// `None` for a certificate that does not decode.
+    spki: Option<&'a [u8]>,
+    node: Option<Node<'a>>,
+    sha256: [OnceCell<[u8; 32]>; 2],
+    sha512: [OnceCell<[u8; 64]>; 2],
+}
+
+impl<'a> Subject<'a> {
+    fn of(credential: &'a Credential) -> Self {
+        match credential {
+            Credential::X509(chain) => {
+                let leaf = chain.first();
+                let node = leaf.and_then(Node::new);
+                Self::new(leaf.map(|octets| octets.as_ref()), node.map(|node| node.certificate.spki()), node)
+            }
+            Credential::RawPublicKey(spki) => Self::new(None, Some(spki), None),
+        }
+    }
+
+    fn of_node(node: &Node<'a>) -> Self {
+        Self::new(Some(node.octets), Some(node.certificate.spki()), Some(*node))
+    }
+
+    fn new(certificate: Option<&'a [u8]>, spki: Option<&'a [u8]>, node: Option<Node<'a>>) -> Self {
+        Self { certificate, spki, node, sha256: Default::default(), sha512: Default::default() }
+    }
+
+    /// Whether this is what a usable record describes.
+    fn is(&self, record: TlsaFields<'_>) -> bool {
+        let [sha256_of_certificate, sha256_of_spki] = &self.sha256;
+        let [sha512_of_certificate, sha512_of_spki] = &self.sha512;
+        let (content, sha256, sha512) = match record.selector {
+            Selector::CERT => (self.certificate, sha256_of_certificate, sha512_of_certificate),
+            Selector::SPKI => (self.spki, sha256_of_spki, sha512_of_spki),
+            Selector(_) => return false,
+        };
+        let Some(content) = content else { return false };
+        match record.matching_type {
+            MatchingType::FULL => content == record.data,
+            MatchingType::SHA2_256 => sha256.get_or_init(|| Sha256::digest(content).into()) == record.data,
+            MatchingType::SHA2_512 => sha512.get_or_init(|| Sha512::digest(content).into()) == record.data,
+            MatchingType(_) => false,
+        }
+    }
+
+    fn certificate(&self) -> Option<&Certificate<'a>> {
+        self.node.as_ref().map(|node| &node.certificate)
+    }
+
+    /// Requirements 5.4: a dNSName that equals the name, whole, without regard to case; no wildcard, no subject.
+    fn holds(&self, name: &ClientName) -> bool {
+        self.certificate().is_some_and(|certificate| {
+            certificate.dns_names().any(|entry| entry.eq_ignore_ascii_case(name.as_str().as_bytes()))
+        })
+    }
+
+    /// Requirements 2.5: the user at `domain`, lower case. `None` unless there is exactly one, printable.
+    fn user(&self, domain: &ClientName) -> Option<String> {
+        let mut uids = Vec::new();
+        let mut emails = Vec::new();
+        for name in self.certificate()?.alt_names() {
+            match name.ok()? {
+                AltName::Uid(uid) => uids.push(uid),
+                AltName::Email(address) => {
+                    let parts = core::str::from_utf8(address).ok().and_then(|address| address.rsplit_once('@'));
+                    let here = parts.filter(|(_, host)| host.eq_ignore_ascii_case(domain.as_str()));
+                    emails.extend(here.map(|(local, _)| local));
+                }
+                AltName::Dns(_) | AltName::Other => {}
+            }
+        }
+        let ids = if uids.is_empty() { emails } else { uids };
+        let &[id] = ids.as_slice() else { return None };
+        let fit = (1..=MAX_USER_ID_LEN).contains(&id.len());
+        let printable = id.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'@');
+        (fit && printable).then(|| alloc::format!("{}@{domain}", id.to_ascii_lowercase()))
+    }
 }

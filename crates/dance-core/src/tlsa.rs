@@ -341,6 +341,22 @@ pub enum Unusable {
     UnknownUsage(u8),
 }
 
+impl Unusable {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::DigestLength { .. } => "unusable-digest-length",
+            Self::NotCertificate(_) => "unusable-not-certificate",
+            Self::NotSpki(_) => "unusable-not-spki",
+            Self::Short { .. } => "unusable-short",
+            Self::UnknownMatchingType(_) => "unusable-matching-type",
+            Self::UnknownSelector(_) => "unusable-selector",
+            Self::UnknownUsage(_) => "unusable-usage",
+        }
+    }
+}
+
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,11 +9,11 @@ use alloc::vec::Vec;
 use rustls_pki_types::UnixTime;
 use sha2::{Digest as _, Sha256};
 
-use crate::answer::{MAX_RECORDS, TlsaAnswer};
+use crate::answer::TlsaAnswer;
 use crate::clientid::{ClientForm, ExtensionError, Profile};
 use crate::matching::{Conclusion, Credential, Match, MatchOptions, RecordOutcome, match_rrset};
 use crate::name::{ClientName, OwnerName, OwnerNameError, ServiceLabel};
-use crate::pkix::PathBuilder;
+use crate::pkix::PathValidator;
 use crate::policy::{AllowList, OnLookupFailure, Policy, WildcardEndEntity};
 use crate::reason::{Reason, Softening};
 use crate::tlsa::{CertUsage, TlsaRdata};
@@ -319,7 +319,7 @@ impl NeedTlsa<'_> {
 
     /// Steps 11 to 16.
     #[must_use]
-    pub fn answer(self, answer: &TlsaAnswer, now: UnixTime, paths: &dyn PathBuilder) -> Decision {
+    pub fn answer(self, answer: &TlsaAnswer, now: UnixTime, paths: &dyn PathValidator) -> Decision {
         let secure = match answer {
             TlsaAnswer::Secure(secure) => secure,
             TlsaAnswer::Denied(_) => return self.refused(Reason::TlsaAbsent, Vec::new()),
@@ -329,15 +329,11 @@ impl NeedTlsa<'_> {
                 return self.refused(failure.reason(), Vec::new());
             }
         };
-        // Step 12, and the limit of 5.2.
-        if secure.records.len() > MAX_RECORDS {
-            return self.refused(Reason::NoUsableRecord, Vec::new());
-        }
         // Steps 12 to 15.
         let report = match_rrset(&secure.records, self.credential, &self.name, &self.settings.matching, now, paths);
         let matched = match report.conclusion {
             Conclusion::Matched(matched) => matched,
-            Conclusion::NameMismatch => return self.refused(Reason::SanMismatch, report.records),
+            Conclusion::NameMismatch { .. } => return self.refused(Reason::SanMismatch, report.records),
             Conclusion::NoMatch => return self.refused(Reason::NoMatch, report.records),
             Conclusion::NoUsable => return self.refused(Reason::NoUsableRecord, report.records),
         };

@@ -21,11 +21,27 @@ mod oid {
     pub(super) const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
     /// The attribute `uid`, 0.9.2342.19200300.100.1.1 (RFC 4519 section 2.39).
     pub(super) const UID: &[u8] = &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1];
+    pub(super) const RSASSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 10];
+
+    /// Signature algorithms with MD2, MD4, MD5 or SHA-1, for RSA (twice), DSA and ECDSA.
+    pub(super) const BROKEN_SIGNATURES: &[&[u8]] = &[
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 2],
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 3],
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 4],
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 5],
+        &[0x2b, 14, 3, 2, 29],
+        &[0x2a, 0x86, 0x48, 0xce, 56, 4, 3],
+        &[0x2a, 0x86, 0x48, 0xce, 61, 4, 1],
+    ];
+    /// MD5 and SHA-1.
+    pub(super) const BROKEN_DIGESTS: &[&[u8]] = &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 2, 5], &[0x2b, 14, 3, 2, 26]];
 }
 
 /// A certificate, read only as far as DANE needs it. Signature and dates are not judged here.
 #[derive(Clone, Copy, Debug)]
 pub struct Certificate<'a> {
+    /// The algorithm of the signature, which stands both outside and inside; this is the one outside.
+    signature_algorithm: &'a [u8],
     issuer: &'a [u8],
     validity: &'a [u8],
     subject: &'a [u8],
@@ -42,7 +58,7 @@ impl<'a> Certificate<'a> {
     pub fn parse(octets: &'a [u8]) -> Result<Self, CertificateError> {
         let mut outer = Elements::of_one(octets, Tag::Sequence)?;
         let mut tbs = Elements::new(outer.expect(Tag::Sequence)?.value)?;
-        outer.expect(Tag::Sequence)?;
+        let signature_algorithm = outer.expect(Tag::Sequence)?.value;
         outer.expect(Tag::BitString)?;
         outer.end()?;
 
@@ -53,7 +69,7 @@ impl<'a> Certificate<'a> {
         let validity = tbs.expect(Tag::Sequence)?.value;
         let subject = tbs.expect(Tag::Sequence)?.octets;
         let spki = tbs.expect(Tag::Sequence)?.octets;
-        Ok(Self { issuer, validity, subject, spki, rest: tbs.rest()? })
+        Ok(Self { signature_algorithm, issuer, validity, subject, spki, rest: tbs.rest()? })
     }
 
     /// The SubjectPublicKeyInfo exactly as it stands in the certificate (TLSA-23), tag and length included.
@@ -174,6 +190,25 @@ impl<'a> Certificate<'a> {
         Ok(allowed)
     }
 
+    /// Whether the issuer signed with MD5, SHA-1 or older.
+    ///
+    /// # Errors
+    /// The algorithm identifier does not decode.
+    pub fn has_broken_digest(&self) -> Result<bool, CertificateError> {
+        let mut algorithm = Elements::new(self.signature_algorithm)?;
+        let id = algorithm.expect(Tag::ObjectIdentifier)?.value;
+        if id != oid::RSASSA_PSS {
+            return Ok(oid::BROKEN_SIGNATURES.contains(&id));
+        }
+        let mut parameters = Elements::inside(algorithm.expect(Tag::Sequence)?, Tag::Sequence)?;
+        // RFC 4055 section 3.1: without hashAlgorithm it is SHA-1.
+        let Some(explicit) = parameters.optional(context(0))? else {
+            return Ok(true);
+        };
+        let digest = Elements::of_one(explicit.value, Tag::Sequence)?.expect(Tag::ObjectIdentifier)?.value;
+        Ok(oid::BROKEN_DIGESTS.contains(&digest))
+    }
+
     /// The entries of the subjectAltName. One that does not decode ends the iteration with an error.
     pub fn alt_names(&self) -> impl Iterator<Item = Result<AltName<'a>, CertificateError>> + use<'a> {
         let mut state = match self.extension(oid::SUBJECT_ALT_NAME) {
@@ -214,6 +249,11 @@ pub fn check_spki(octets: &[u8]) -> Result<(), CertificateError> {
     algorithm.expect(Tag::ObjectIdentifier)?;
     fields.expect(Tag::BitString)?;
     fields.end()
+}
+
+/// The octets after tag and length of exactly one SEQUENCE.
+pub(crate) fn sequence_content(octets: &[u8]) -> Result<&[u8], CertificateError> {
+    Elements::of_one(octets, Tag::Sequence)?.rest()
 }
 
 /// When a certificate is valid.

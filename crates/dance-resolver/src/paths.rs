@@ -1,6 +1,6 @@
 //! The path builder for usages 0, 1 and 2: the core's, with signature algorithms chosen here.
 
-use dance_core::pkix::{PathBuilder, WebPki};
+use dance_core::pkix::{PathValidator, WebPki};
 use webpki::ring;
 
 // Named one by one, so that an update of the library cannot let in a weaker one. No SHA-1 and no RSA under 2048 bits (TLSA-28).
@@ -24,6 +24,6 @@ static PATHS: WebPki = WebPki::new(&[
 
 /// Builds certification paths with ring's signature algorithms.
 #[must_use]
-pub fn path_builder() -> &'static dyn PathBuilder {
+pub fn path_builder() -> &'static dyn PathValidator {
     &PATHS
 }
