@@ -13,6 +13,7 @@ mod command;
 mod error;
 mod exit;
 mod output;
+pub mod vectors;
 
 pub use error::Error;
 pub use exit::Exit;
