@@ -182,7 +182,8 @@ fn make_zones(mut zones: Vec<Zone>) -> Result<(Sources, Anchor), WorldError> {
     Ok((sources, anchor))
 }
 
-fn now() -> i64 {
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     i64::try_from(now).unwrap_or(i64::MAX)
 }

@@ -23,7 +23,7 @@ pub enum WorldError {
     ZoneFile {
         /// The zone.
         zone: String,
-        /// What is wrong and where.
+        /// What is wrong and where; its line 1 is a `$TTL` line put before the text.
         source: domain::zonefile::inplace::Error,
     },
     /// Zone text has an `$INCLUDE`, which is not followed.

@@ -55,6 +55,8 @@ pub enum Fault {
     TruncateUdp,
     /// Over TCP one octet at a time, with this pause between two octets.
     SlowTcp(Duration),
+    /// Over TCP the connection is closed in place of an answer.
+    ClosesTcp,
     /// The answer carries another message ID.
     WrongId,
     /// The answer carries another question.
@@ -163,6 +165,7 @@ impl PlacedFault {
             Fault::DelayedBy(delay) => effects.delay += delay,
             Fault::TruncateUdp => effects.truncate_udp = true,
             Fault::SlowTcp(pause) => effects.tcp_pause = Some(pause),
+            Fault::ClosesTcp => effects.close_tcp = true,
             Fault::WrongId => effects.wrong_id = true,
             Fault::WrongQuestion => effects.wrong_question = true,
             Fault::IgnoresEdns => effects.ignore_edns = true,
@@ -184,6 +187,8 @@ impl PlacedFault {
     }
 }
 
+/// RFC 8914 section 4: Other Error.
+pub(crate) const EDE_OTHER: u16 = 0;
 /// RFC 8914 section 4: DNSSEC Bogus.
 pub(crate) const EDE_BOGUS: u16 = 6;
 /// RFC 8914 section 4: Signature Expired.
@@ -206,6 +211,7 @@ pub(crate) struct Effects {
     pub(crate) delay: Duration,
     pub(crate) truncate_udp: bool,
     pub(crate) tcp_pause: Option<Duration>,
+    pub(crate) close_tcp: bool,
     pub(crate) wrong_id: bool,
     pub(crate) wrong_question: bool,
     pub(crate) ignore_edns: bool,

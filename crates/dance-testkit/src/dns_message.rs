@@ -1,6 +1,6 @@
 //! From the octets of a question to the octets of an answer.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use domain::base::iana::{Class, Opcode, Rcode, Rtype};
 use domain::base::message_builder::PushError;
@@ -8,6 +8,7 @@ use domain::base::opt::ExtendedError;
 use domain::base::rdata::UnknownRecordData;
 use domain::base::{Header, Message, MessageBuilder, Name, StaticCompressor, ToName, Ttl};
 
+use crate::dns::now;
 use crate::dns_answer::Rr;
 use crate::dns_fault::Effects;
 use crate::dns_log::{Query, QueryLog, Transport};
@@ -39,12 +40,25 @@ struct Asked {
     edns: Option<(u16, bool)>,
 }
 
-/// Answers a message. `None` when there is to be no answer.
-pub(crate) fn answer(served: &Served, log: &QueryLog, octets: &[u8], transport: Transport) -> Option<Reply> {
-    let message = Message::from_octets(octets).ok()?;
+/// What becomes of a message.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is answered.
+    Reply(Reply),
+    /// It is ignored.
+    Silence,
+    /// Its connection is closed.
+    Close,
+}
+
+/// Answers a message, and puts the question into the log.
+pub(crate) fn answer(served: &Served, log: &QueryLog, octets: &[u8], transport: Transport) -> Outcome {
+    let Ok(message) = Message::from_octets(octets) else {
+        return Outcome::Silence;
+    };
     let header = message.header();
     if header.qr() {
-        return None;
+        return Outcome::Silence;
     }
     let Some(asked) = read(&message) else {
         let rcode = if header.opcode() == Opcode::QUERY { Rcode::FORMERR } else { Rcode::NOTIMP };
@@ -64,19 +78,22 @@ pub(crate) fn answer(served: &Served, log: &QueryLog, octets: &[u8], transport: 
         return immediate(error_only(header, Rcode::REFUSED));
     }
 
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let resolution = served.resolve(&asked.name, asked.rtype, now);
-    if resolution.effects.silent {
-        return None;
+    let resolution = served.resolve(&asked.name, asked.rtype, now());
+    let Effects { silent, close_tcp, delay, tcp_pause, .. } = resolution.effects;
+    if close_tcp && transport == Transport::Tcp {
+        return Outcome::Close;
     }
-    let octets = compose(served.front, &asked, &resolution, transport).ok()?;
-    let Effects { delay, tcp_pause, .. } = resolution.effects;
-    Some(Reply { octets, delay, tcp_pause })
+    match compose(served.front, &asked, &resolution, transport) {
+        Ok(octets) if !silent => Outcome::Reply(Reply { octets, delay, tcp_pause }),
+        _ => Outcome::Silence,
+    }
 }
 
-fn immediate(octets: Option<Vec<u8>>) -> Option<Reply> {
-    Some(Reply { octets: octets?, delay: Duration::ZERO, tcp_pause: None })
+fn immediate(octets: Option<Vec<u8>>) -> Outcome {
+    match octets {
+        Some(octets) => Outcome::Reply(Reply { octets, delay: Duration::ZERO, tcp_pause: None }),
+        None => Outcome::Silence,
+    }
 }
 
 /// Reads a question; `None` if it is not one of class IN with at most one OPT record.

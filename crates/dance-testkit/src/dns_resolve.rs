@@ -6,7 +6,7 @@ use std::sync::Arc;
 use domain::base::iana::{Rcode, Rtype};
 
 use crate::dns_answer::{Link, Rr, parent_of};
-use crate::dns_fault::{EDE_DNSKEY_MISSING, EDE_EXPIRED, EDE_NOT_YET_VALID, Effects, PlacedFault};
+use crate::dns_fault::{EDE_DNSKEY_MISSING, EDE_EXPIRED, EDE_NOT_YET_VALID, EDE_OTHER, Effects, PlacedFault};
 use crate::zone::{Delegation, DnsName};
 use crate::zone_sign::ServedZone;
 
@@ -104,6 +104,7 @@ impl Served {
         while let Some(name) = next.take() {
             // A loop ends the answer after its last new link, so that the asker has to notice.
             if seen.contains(&name) {
+                result.trust = result.trust.max(Trust::Bogus(EDE_OTHER));
                 break;
             }
             if seen.len() >= MAX_LINKS {

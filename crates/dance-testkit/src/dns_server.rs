@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -12,10 +13,16 @@ use tokio::task::JoinSet;
 
 use crate::dns::Shared;
 use crate::dns_log::Transport;
-use crate::dns_message::{Reply, answer};
+use crate::dns_message::{Outcome, Reply, answer};
 
 /// How often a port that is free for UDP may turn out to be taken for TCP before the server gives up.
 const BIND_ATTEMPTS: usize = 32;
+/// Connections at one time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 256;
+/// Answers waiting for their time, on one connection or for all datagrams; questions beyond wait or are dropped.
+const MAX_PENDING: usize = 1024;
+/// Pause after the system refused to receive or accept, so that a lasting refusal does not take the whole processor.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// Largest datagram that IP can carry.
 const MAX_DATAGRAM: usize = 65_535;
 
@@ -42,18 +49,16 @@ pub(crate) async fn serve_udp(socket: UdpSocket, shared: Arc<Shared>) {
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
         while late.try_join_next().is_some() {}
-        // An error here is one that an earlier answer met (ICMP port unreachable): the next question may fare better.
         let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
+            tokio::time::sleep(ERROR_PAUSE).await;
             continue;
         };
         let question = buffer.get(..length).unwrap_or_default();
-        let Some(reply) = reply_to(&shared, question, Transport::Udp) else {
-            continue;
-        };
+        let Outcome::Reply(reply) = outcome_for(&shared, question, Transport::Udp) else { continue };
         if reply.delay.is_zero() {
             // The asker may have gone; nobody is left to tell.
             let _ = socket.send_to(&reply.octets, peer).await;
-        } else {
+        } else if late.len() < MAX_PENDING {
             let socket = socket.clone();
             late.spawn(async move {
                 tokio::time::sleep(reply.delay).await;
@@ -68,18 +73,22 @@ pub(crate) async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
+        if connections.len() >= MAX_CONNECTIONS {
+            connections.join_next().await;
+        }
         match listener.accept().await {
             Ok((stream, _)) => {
                 connections.spawn(serve_connection(stream, shared.clone()));
             }
-            // Out of file descriptors, or the peer has gone again.
-            Err(_) => tokio::task::yield_now().await,
+            Err(_) => tokio::time::sleep(ERROR_PAUSE).await,
         }
     }
 }
 
 /// Reads questions as they come and answers each when its time has come, in any order (RFC 7766 section 6.2.1.1).
 async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
+    // Octets that leave one at a time should arrive so; without this they merely may.
+    let _ = stream.set_nodelay(true);
     let (mut reader, writer) = stream.into_split();
     let (replies, queue) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
@@ -89,9 +98,15 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
         if reader.read_exact(&mut question).await.is_err() {
             break;
         }
-        let Some(reply) = reply_to(&shared, &question, Transport::Tcp) else {
-            continue;
+        let reply = match outcome_for(&shared, &question, Transport::Tcp) {
+            Outcome::Reply(reply) => reply,
+            Outcome::Silence => continue,
+            Outcome::Close => return,
         };
+        while tasks.try_join_next().is_some() {}
+        if tasks.len() >= MAX_PENDING {
+            tasks.join_next().await;
+        }
         let replies = replies.clone();
         tasks.spawn(async move {
             tokio::time::sleep(reply.delay).await;
@@ -126,6 +141,6 @@ async fn write_reply(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<(
     Ok(())
 }
 
-fn reply_to(shared: &Shared, question: &[u8], transport: Transport) -> Option<Reply> {
+fn outcome_for(shared: &Shared, question: &[u8], transport: Transport) -> Outcome {
     answer(&shared.served(), &shared.log, question, transport)
 }

@@ -119,6 +119,7 @@ pub struct Zone {
     pub(crate) validity: Validity,
     pub(crate) delegation: Delegation,
     pub(crate) negative_ttl: u32,
+    pub(crate) colliding_keys: usize,
 }
 
 impl Zone {
@@ -133,6 +134,7 @@ impl Zone {
             validity: Validity { inception: -3600, expiration: 14 * 86_400 },
             delegation: Delegation::Secure,
             negative_ttl: 60,
+            colliding_keys: 0,
         }
     }
 
@@ -218,6 +220,15 @@ impl Zone {
     #[must_use]
     pub fn negative_ttl(mut self, seconds: u32) -> Self {
         self.negative_ttl = seconds;
+        self
+    }
+
+    /// Adds this many useless keys with the algorithm and key tag of each true one, to make a validator work (CVE-2023-50387,
+    /// "KeyTrap"); [`Fault::BadSignaturesFirst`](crate::Fault::BadSignaturesFirst) multiplies the work. At most 27 for a
+    /// P-256 key and 125 for an RSA key are distinct.
+    #[must_use]
+    pub fn colliding_keys(mut self, count: usize) -> Self {
+        self.colliding_keys = count;
         self
     }
 

@@ -108,6 +108,22 @@ fn published_rsa_key(flags: u16) -> Option<(SecretKeyBytes, Dnskey<Vec<u8>>)> {
     Some((secret, dnskey))
 }
 
+/// Another key with the same tag: the tag is a sum of 16-bit words (RFC 4034 appendix B), so words may change places. The
+/// first words hold an RSA key's exponent and the top of its modulus, the last one its parity; they stay.
+fn with_same_tag(dnskey: &Dnskey<Bytes>, turn: usize) -> Option<Dnskey<Bytes>> {
+    const KEPT_FIRST: usize = 6;
+    const KEPT_LAST: usize = 2;
+    let mut octets = dnskey.public_key().to_vec();
+    let end = octets.len().checked_sub(KEPT_LAST)?;
+    let middle = octets.get_mut(KEPT_FIRST..end)?;
+    let turn = 2 * turn;
+    if turn >= middle.len() {
+        return None;
+    }
+    middle.rotate_left(turn);
+    Dnskey::new(dnskey.flags(), dnskey.protocol(), dnskey.algorithm(), octets.into()).ok()
+}
+
 /// The DS RRset that the parent of a zone with these keys holds.
 pub(crate) fn ds_records(zone: &Zone, apex: &DnsName, keys: &[ZoneKey]) -> Result<Vec<StoredRecord>, WorldError> {
     let mut all = Vec::new();
@@ -243,13 +259,13 @@ fn add_dnssec(
     let signatures =
         sign_sorted_zone_records(apex, RecordsIter::new_from_owned(records), &data_signers, &config).map_err(error)?;
 
-    let dnskeys: Vec<StoredRecord> = keys
-        .iter()
-        .map(|key| {
-            let ttl = Ttl::from_secs(DEFAULT_TTL);
-            Record::new(apex.clone(), Class::IN, ttl, key.dnskey.clone().into())
-        })
-        .collect();
+    let mut dnskeys: Vec<StoredRecord> = Vec::new();
+    for key in keys {
+        let colliding = (1..=zone.colliding_keys).filter_map(|turn| with_same_tag(&key.dnskey, turn));
+        for dnskey in colliding.chain([key.dnskey.clone()]) {
+            dnskeys.push(Record::new(apex.clone(), Class::IN, Ttl::from_secs(DEFAULT_TTL), dnskey.into()));
+        }
+    }
     let mut key_signatures: Vec<StoredRecord> = Vec::new();
     if !dnskeys.is_empty() {
         let set = Rrset::new_from_owned(&dnskeys).map_err(error)?;

@@ -2,106 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
+mod common;
 
-use dance_testkit::{Delegation, Denial, KeyKind, KeyRole, SignedWorld, Zone};
-use domain::base::iana::{Rcode, Rtype};
-use domain::base::{Message, MessageBuilder, Name, ToName};
-use domain::dnssec::validator::anchor::TrustAnchors;
-use domain::dnssec::validator::context::{ValidationContext, ValidationState};
-use domain::net::client::dgram_stream;
-use domain::net::client::protocol::{TcpConnect, UdpConnect};
-use domain::net::client::request::{ComposeRequest, RequestMessage, SendRequest};
-
-/// What a look-up is to end in.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Want {
-    Positive(ValidationState),
-    NoData(ValidationState),
-    NxDomain(ValidationState),
-    /// Bogus, whatever the message holds.
-    Bogus,
-    /// This response code, not validated.
-    Rcode(Rcode),
-    /// No answer.
-    Nothing,
-}
-
-use ValidationState::Secure;
-use Want::{Bogus, NoData, Nothing, NxDomain, Positive};
-
-const RDATA: &str = "3 1 1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-const WILD: &str = "2 0 1 ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
-
-/// A zone below `test.` with the names that most cases need.
-fn zone(label: &str) -> Zone {
-    Zone::new(&format!("{label}.test")).text(&common())
-}
-
-fn common() -> String {
-    format!(
-        "dev1._device 300 IN TLSA {RDATA}\n\
-         nodata._device 300 IN TXT \"no TLSA here\"\n\
-         alias._device 300 IN CNAME dev1._device\n\
-         *._wild 300 IN TLSA {WILD}\n\
-         exact._wild 300 IN TLSA {RDATA}\n"
-    )
-}
-
-/// Asks for TLSA as a validating stub and judges the answer.
-async fn look_up(world: &SignedWorld, name: &str) -> Want {
-    let (connection, transport) = dgram_stream::Connection::<_, RequestMessage<Vec<u8>>>::new(
-        UdpConnect::new(world.addr()),
-        TcpConnect::new(world.addr()),
-    );
-    let running = tokio::spawn(transport.run());
-    let mut message = MessageBuilder::new_vec();
-    message.header_mut().set_rd(true);
-    message.header_mut().set_cd(true);
-    let mut message = message.question();
-    let owner: Name<Vec<u8>> = format!("{name}.").parse().unwrap();
-    message.push((&owner, Rtype::TLSA)).unwrap();
-    let mut request = RequestMessage::new(message).unwrap();
-    request.set_dnssec_ok(true);
-    request.set_udp_payload_size(1232);
-    let result = tokio::time::timeout(Duration::from_secs(2), connection.send_request(request).get_response()).await;
-    let Ok(Ok(mut reply)) = result else {
-        return Nothing;
-    };
-    let rcode = reply.header().rcode();
-    if ![Rcode::NOERROR, Rcode::NXDOMAIN].contains(&rcode) {
-        return Want::Rcode(rcode);
-    }
-    let anchors = TrustAnchors::from_u8(world.trust_anchor_text().as_bytes()).unwrap();
-    let context = ValidationContext::new(anchors, connection);
-    let state = context.validate_msg(&mut reply).await.unwrap().0;
-    running.abort();
-    match state {
-        ValidationState::Bogus => Bogus,
-        _ if rcode == Rcode::NXDOMAIN => NxDomain(state),
-        _ if has_tlsa(&reply) => Positive(state),
-        _ => NoData(state),
-    }
-}
-
-/// Whether the message holds TLSA records at the end of its chain of aliases.
-fn has_tlsa(message: &Message<bytes::Bytes>) -> bool {
-    let Some(end) = message.canonical_name() else {
-        return false;
-    };
-    message.answer().unwrap().flatten().any(|record| record.rtype() == Rtype::TLSA && record.owner().name_eq(&end))
-}
-
-async fn check(world: &SignedWorld, cases: &[(&str, Want)]) {
-    let mut wrong = Vec::new();
-    for (name, want) in cases {
-        let got = look_up(world, name).await;
-        if got != *want {
-            wrong.push(format!("{name}: wanted {want:?}, got {got:?}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
+use common::Want::{Bogus, NoData, NxDomain, Positive};
+use common::{RDATA, ask_validating, check, look_up, records, zone};
+use dance_testkit::{Delegation, Denial, Fault, KeyKind, KeyRole, SignedWorld, Zone};
+use domain::dnssec::validator::context::ValidationState::{Insecure, Secure};
 
 // DNS-01, DNS-07
 #[tokio::test]
@@ -163,4 +69,140 @@ async fn secure_answers_and_denials() {
         ],
     )
     .await;
+}
+
+// DNS-03
+#[tokio::test]
+async fn insecure_answers_and_denials() {
+    let world = SignedWorld::builder()
+        .zone(Zone::new("test"))
+        .zone(zone("example").cname("toinsec._device.example.test", "dev1._device.insecure.test", 300))
+        .zone(Zone::unsigned("insecure.test").text(&records()).cname(
+            "tosec._device.insecure.test",
+            "dev1._device.example.test",
+            300,
+        ))
+        .zone(zone("island").delegation(Delegation::NoDs))
+        .zone(zone("unkalg").delegation(Delegation::UnknownAlgorithm))
+        .zone(zone("unkdig").delegation(Delegation::UnknownDigest))
+        .zone(zone("optout").denial(Denial::nsec3_opt_out()))
+        .zone(Zone::unsigned("unsig.optout.test").text(&records()))
+        .zone(zone("n3200").denial(Denial::nsec3_iterations(200)))
+        .zone(zone("n31000").denial(Denial::nsec3_iterations(1000)))
+        .start()
+        .await
+        .unwrap();
+    check(
+        &world,
+        &[
+            // Positive control.
+            ("dev1._device.example.test", Positive(Secure)),
+            ("dev1._device.insecure.test", Positive(Insecure)),
+            ("nx._device.insecure.test", NxDomain(Insecure)),
+            ("nodata._device.insecure.test", NoData(Insecure)),
+            ("alias._device.insecure.test", Positive(Insecure)),
+            ("toinsec._device.example.test", Positive(Insecure)),
+            ("tosec._device.insecure.test", Positive(Insecure)),
+            ("dev1._device.island.test", Positive(Insecure)),
+            ("foo._wild.island.test", Positive(Insecure)),
+            ("nx._device.island.test", NxDomain(Insecure)),
+            ("dev1._device.unkalg.test", Positive(Insecure)),
+            ("dev1._device.unkdig.test", Positive(Insecure)),
+            ("nx._device.unkalg.test", NxDomain(Insecure)),
+            ("dev1._device.optout.test", Positive(Secure)),
+            ("nx._device.optout.test", NxDomain(Insecure)),
+            ("foo._wild.optout.test", Positive(Insecure)),
+            ("dev1._device.unsig.optout.test", Positive(Insecure)),
+            ("nx._device.unsig.optout.test", NxDomain(Insecure)),
+            ("dev1._device.n3200.test", Positive(Secure)),
+            ("nx._device.n3200.test", NxDomain(Insecure)),
+            ("foo._wild.n3200.test", Positive(Insecure)),
+        ],
+    )
+    .await;
+    // Here validators differ, and RFC 9276 allows both.
+    assert_eq!(look_up(&world, "nx._device.n31000.test").await, Bogus);
+    assert_eq!(ask_validating(&world, "nx._device.n31000.test").await, NxDomain(Insecure));
+}
+
+// DNS-01, DNS-04, DNS-05, DNS-07
+#[tokio::test]
+async fn bogus_answers_and_denials() {
+    let world = SignedWorld::builder()
+        .zone(Zone::new("test"))
+        .zone(
+            zone("example")
+                .cname("tobogus._device.example.test", "dev1._device.badsig.test", 300)
+                .cname("loop1._device.example.test", "loop2._device.example.test", 300)
+                .cname("loop2._device.example.test", "loop1._device.example.test", 300),
+        )
+        .zone(zone("badsig"))
+        .fault("dev1._device.badsig.test", Fault::TamperedRdata)
+        .zone(zone("badds").delegation(Delegation::WrongDs))
+        .zone(zone("expired").expired())
+        .zone(zone("future").not_yet_valid())
+        .zone(zone("nosig"))
+        .zone_fault("nosig.test", Fault::StrippedSignatures)
+        .zone(zone("strip").text(&format!("dev2._device 300 IN TLSA {RDATA}")))
+        .zone(zone("strip3").denial(Denial::nsec3()))
+        .fault("strip1._wild.strip.test", Fault::StrippedProof)
+        .fault("strip1._wild.strip3.test", Fault::StrippedProof)
+        .fault("exact._wild.strip.test", Fault::ReplayedWildcard)
+        .fault("exact._wild.strip3.test", Fault::ReplayedWildcard)
+        .fault("strip1._device.strip.test", Fault::StrippedProof)
+        .fault("dev1._device.strip.test", Fault::FalseNoData)
+        .fault("dev1._device.strip3.test", Fault::FalseNoData)
+        .fault("alias._device.strip.test", Fault::FalseNxDomain)
+        .fault("alias._device.strip3.test", Fault::FalseNxDomain)
+        .fault("dev2._device.strip.test", Fault::RecordsOf("dev1._device.strip.test".into()))
+        .fault("nodata._device.strip.test", Fault::EmptyAnswer)
+        .start()
+        .await
+        .unwrap();
+    let cases = [
+        ("dev1._device.badsig.test", Bogus),
+        ("nx._device.badsig.test", NxDomain(Secure)),
+        ("tobogus._device.example.test", Bogus),
+        ("loop1._device.example.test", Bogus),
+        ("dev1._device.badds.test", Bogus),
+        ("nx._device.badds.test", Bogus),
+        ("dev1._device.expired.test", Bogus),
+        ("dev1._device.future.test", Bogus),
+        ("dev1._device.nosig.test", Bogus),
+        ("nx._device.nosig.test", Bogus),
+        ("strip1._wild.strip.test", Bogus),
+        ("strip1._wild.strip3.test", Bogus),
+        ("exact._wild.strip.test", Bogus),
+        ("exact._wild.strip3.test", Bogus),
+        ("strip1._device.strip.test", Bogus),
+        ("dev1._device.strip.test", Bogus),
+        ("dev1._device.strip3.test", Bogus),
+        ("alias._device.strip.test", Bogus),
+        ("alias._device.strip3.test", Bogus),
+        ("dev2._device.strip.test", Bogus),
+        ("nodata._device.strip.test", Bogus),
+    ];
+    check(&world, &cases).await;
+
+    // Positive control: without the faults the same questions are fine.
+    world.clear_faults();
+    let faulty: Vec<_> = [
+        ("dev1._device.badsig.test", Positive(Secure)),
+        ("tobogus._device.example.test", Positive(Secure)),
+        ("dev1._device.nosig.test", Positive(Secure)),
+        ("nx._device.nosig.test", NxDomain(Secure)),
+        ("strip1._wild.strip.test", Positive(Secure)),
+        ("strip1._wild.strip3.test", Positive(Secure)),
+        ("exact._wild.strip.test", Positive(Secure)),
+        ("exact._wild.strip3.test", Positive(Secure)),
+        ("strip1._device.strip.test", NxDomain(Secure)),
+        ("dev1._device.strip.test", Positive(Secure)),
+        ("dev1._device.strip3.test", Positive(Secure)),
+        ("alias._device.strip.test", Positive(Secure)),
+        ("alias._device.strip3.test", Positive(Secure)),
+        ("dev2._device.strip.test", Positive(Secure)),
+        ("nodata._device.strip.test", NoData(Secure)),
+    ]
+    .into();
+    check(&world, &faulty).await;
 }
