@@ -39,6 +39,7 @@ mod dns_log;
 mod dns_message;
 mod dns_resolve;
 mod dns_server;
+pub mod origin;
 mod zone;
 mod zone_sign;
 
@@ -49,4 +50,5 @@ pub use dns_fault::Fault;
 pub use dns_log::{Query, Transport};
 pub use dns_resolve::Front;
 pub use domain::base::iana::Rtype;
+pub use origin::Origin;
 pub use zone::{DEFAULT_TTL, Delegation, Denial, KeyKind, KeyRole, Zone};
