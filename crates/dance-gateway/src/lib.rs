@@ -1,1 +1,44 @@
-//! placeholder
+//! The gateway: terminates TLS, authenticates the client by DANE during the handshake, and tells the web application behind it who
+//! connected.
+//!
+//! Reading order is a connection's life:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`config`], [`origin`], [`duration`] | the configuration file, checked before anything starts |
+//! | `listener` | accepts connections within limits; drains them at the end |
+//! | `connection` | handshake, verdict, then HTTP/1.1 or HTTP/2 by ALPN |
+//! | [`log`] | one line for each verdict |
+//! | `proxy` | one request |
+//! | [`identity`] | which header fields pass, and the one that says who the client is |
+//! | `upstream`, `body`, `stream` | the way to the origin and back |
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use dance_gateway::{Config, Gateway};
+//!
+//! let config = Config::read("gateway.toml".as_ref())?;
+//! let resolver = dance_gateway::resolver(&config)?;
+//! let gateway = Gateway::bind(&config, resolver)?;
+//! println!("listening on {}", gateway.local_addr());
+//! gateway.run(async { drop(tokio::signal::ctrl_c().await) }).await;
+//! # Ok(()) }
+//! ```
+#![forbid(unsafe_code)]
+
+mod body;
+pub mod config;
+mod connection;
+pub mod duration;
+pub mod identity;
+mod listener;
+pub mod log;
+pub mod origin;
+mod proxy;
+mod start;
+mod stream;
+mod upstream;
+
+pub use config::Config;
+pub use log::{Outcome, VerdictEvent};
+pub use start::{Gateway, StartError, resolver};

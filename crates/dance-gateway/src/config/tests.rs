@@ -1,0 +1,138 @@
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+use std::collections::BTreeSet;
+
+use super::{Config, ConfigError, HeaderError};
+
+const EXAMPLE: &str = include_str!("../../gateway.example.toml");
+
+/// What the example sets although there is no default for it.
+fn example() -> Config {
+    Config {
+        certificate: Some("/etc/dance/server-chain.pem".into()),
+        key: Some("/etc/dance/server-key.pem".into()),
+        origin: Some("127.0.0.1:8080".parse().unwrap()),
+        allow: vec!["*._device.example.com".to_owned()],
+        ..Config::default()
+    }
+}
+
+fn keys(table: &toml::Table, prefix: &str, into: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(table) => keys(table, &format!("{prefix}{key}."), into),
+            _ => drop(into.insert(format!("{prefix}{key}"))),
+        }
+    }
+}
+
+#[test]
+fn the_example_equals_the_defaults() {
+    assert_eq!(Config::parse(EXAMPLE).unwrap(), example());
+    example().check().unwrap();
+}
+
+#[test]
+fn the_example_lists_every_key() {
+    let full = Config {
+        service_label: Some("smtp-client".to_owned()),
+        pkix_roots: Some("/roots.pem".into()),
+        dns: super::DnsConfig { trust_anchor: Some("/root.key".into()), ..super::DnsConfig::default() },
+        ..example()
+    };
+    let mut expected = BTreeSet::new();
+    keys(&full.to_string().parse().unwrap(), "", &mut expected);
+
+    // Keys without a default stand in the example as comments: `#key = value`.
+    let uncommented: String = EXAMPLE
+        .lines()
+        .map(|line| {
+            let key = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+            format!("{}\n", key.unwrap_or(line))
+        })
+        .collect();
+    let mut found = BTreeSet::new();
+    keys(&uncommented.parse().unwrap(), "", &mut found);
+    assert_eq!(found, expected);
+    Config::parse(&uncommented).unwrap().check().unwrap();
+}
+
+#[test]
+fn the_effective_configuration_reads_back() {
+    let config = Config { service_label: Some("mqtt".to_owned()), max_streams: 7, ..example() };
+    assert_eq!(Config::parse(&config.to_string()).unwrap(), config);
+}
+
+#[test]
+fn unknown_keys_are_errors_that_quote_the_line() {
+    for text in ["alow = []", "[dns]\nresolvers = []", "[limits]\nlookups = 3", "[tls]\n"] {
+        let message = Config::parse(text).unwrap_err().to_string();
+        assert!(message.contains("unknown field") && message.contains("line "), "{message}");
+    }
+}
+
+#[test]
+fn extension_types_are_read_in_both_forms_and_checked() {
+    for text in ["extension-type = \"0xff5a\"", "extension-type = 0xff5a", "extension-type = 65370"] {
+        assert_eq!(Config::parse(text).unwrap().extension_type.0.get(), 0xff5a);
+    }
+    for text in ["\"0xff01\"", "\"ff5a\"", "\"0x10ff5a\"", "0", "70000", "true"] {
+        let message = Config::parse(&format!("extension-type = {text}")).unwrap_err().to_string();
+        assert!(message.contains("private-use"), "{message}");
+    }
+}
+
+#[test]
+fn relative_paths_count_from_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gateway.toml");
+    std::fs::write(&file, "certificate = \"chain.pem\"\nkey = \"/abs/key.pem\"\n[dns]\ntrust-anchor = \"root.key\"")
+        .unwrap();
+    let config = Config::read(&file).unwrap();
+    assert_eq!(config.certificate, Some(dir.path().join("chain.pem")));
+    assert_eq!(config.key, Some("/abs/key.pem".into()));
+    assert_eq!(config.dns.trust_anchor, Some(dir.path().join("root.key")));
+
+    let missing = Config::read(&dir.path().join("none.toml")).unwrap_err().to_string();
+    assert!(missing.contains("none.toml") && missing.contains("No such file"), "{missing}");
+}
+
+#[test]
+fn a_gateway_without_allow_list_is_refused() {
+    let config = Config { allow: Vec::new(), ..example() };
+    let error = config.check().unwrap_err();
+    assert!(matches!(error, ConfigError::NoAllowList));
+    assert!(error.to_string().contains("allow = ["), "{error}");
+}
+
+#[test]
+fn each_fault_is_named_with_what_to_do() {
+    let faults: [(Config, &str); 12] = [
+        (Config { certificate: None, ..example() }, "`certificate`"),
+        (Config { key: None, ..example() }, "`key`"),
+        (Config { origin: None, ..example() }, "`origin`"),
+        (Config { origin: Some("192.0.2.1:80".parse().unwrap()), ..example() }, "unsafe-origin"),
+        (Config { allow: vec!["*.com".to_owned()], ..example() }, "\"*.com\""),
+        (Config { service_label: Some("a.b".to_owned()), ..example() }, "service-label \"a.b\""),
+        (Config { header: "Dane Clientid".to_owned(), ..example() }, "no HTTP field name"),
+        (Config { header: "Host".to_owned(), ..example() }, "choose one of its own"),
+        (Config { header: "X-Forwarded-Client-Cert".to_owned(), ..example() }, "choose one of its own"),
+        (Config { handshake_timeout: super::Span::secs(0), ..example() }, "`handshake-timeout` is zero"),
+        (Config { max_header_bytes: 1000, ..example() }, "expected 8192 to 1048576"),
+        (
+            Config {
+                wildcard_ee: super::WildcardSetting::Reject,
+                dns: super::DnsConfig { mode: super::DnsMode::Ad, ..super::DnsConfig::default() },
+                ..example()
+            },
+            "dns.mode = \"validate\"",
+        ),
+    ];
+    for (config, expected) in faults {
+        let message = config.check().unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    let unsafe_origin = Config { origin: Some("192.0.2.1:80".parse().unwrap()), unsafe_origin: true, ..example() };
+    unsafe_origin.check().unwrap();
+    assert_ne!(HeaderError::Syntax, HeaderError::Taken);
+}

@@ -1,0 +1,258 @@
+//! One client's connection: handshake, verdict, then HTTP, and in the end perhaps a tunnel.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dance_core::verdict::{Verdict, VerifiedClient};
+use dance_resolver::TlsaSource;
+use dance_tls::{Resumed, TlsStream};
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::identity::PeerHeaders;
+use crate::listener::{Core, Phase};
+use crate::log::{Outcome, VerdictEvent};
+use crate::proxy::{Session, Tunnel};
+use crate::stream::{ClientStream, Rewound};
+
+/// Octets that are read or written at a time; below the header's limit they do not matter.
+const BUFFER: usize = 64 * 1024;
+/// After this, HTTP/2 connections that were asked to end are closed.
+const GOODBYE: Duration = Duration::from_secs(10);
+/// Streams that a client opened and reset before they were looked at (CVE-2023-44487), and that we reset for its errors, before the
+/// connection ends.
+const MAX_RESET_STREAMS: usize = 20;
+const MAX_ERROR_RESET_STREAMS: usize = 100;
+
+/// Serves one connection from its first octet to its last.
+pub(crate) async fn serve<S: TlsaSource>(
+    core: Arc<Core<S>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    mut phase: watch::Receiver<Phase>,
+) {
+    // Boxed, so that an idle connection does not keep the handshake's memory.
+    let opened = tokio::select! {
+        opened = Box::pin(admit(&core, stream, peer)) => opened,
+        _ = Phase::changed(&mut phase) => None,
+    };
+    let Some(Admitted { tls, client, h2 }) = opened else {
+        return;
+    };
+    // Core gives out no identity that could not stand in a header; without it the connection must not go on.
+    let headers = match PeerHeaders::new(peer.ip(), client.as_deref()) {
+        Ok(headers) => headers,
+        Err(error) => return tracing::error!(%peer, %error, "an identity that no header can hold"),
+    };
+    let session = Arc::new(Session::new(Arc::clone(&core.shared), headers));
+    let limits = core.limits;
+    drop(core);
+    if h2 {
+        Box::pin(serve_http2(session, tls, limits, phase)).await;
+    } else {
+        Box::pin(serve_http1(session, tls, limits, phase)).await;
+    }
+}
+
+/// A client that may go on.
+struct Admitted {
+    tls: TlsStream<TcpStream>,
+    /// Who it is, if that is established.
+    client: Option<Box<VerifiedClient>>,
+    /// It speaks HTTP/2.
+    h2: bool,
+}
+
+/// The handshake up to the verdict, and what the verdict lets in.
+async fn admit<S: TlsaSource>(core: &Core<S>, stream: TcpStream, peer: SocketAddr) -> Option<Admitted> {
+    let start = Instant::now();
+    let deadline = start + core.limits.handshake;
+    let mut trace = None;
+    let mut pending = None;
+    let outcome = match timeout_at(deadline, core.acceptor.accept(stream)).await {
+        Err(_) => Outcome::HandshakeTimeout,
+        Ok(Err(error)) => Outcome::HandshakeFailed(error),
+        Ok(Ok(accepted)) => {
+            let client = pending.insert(accepted);
+            let presented = client.presented().clone();
+            tokio::select! {
+                biased;
+                verified = core.verifier.verify(&presented, peer.ip()) => {
+                    trace = verified.trace;
+                    Outcome::Decided(verified.decision)
+                }
+                () = client.closed() => Outcome::ClientGone,
+                () = sleep_until(deadline) => Outcome::HandshakeTimeout,
+            }
+        }
+    };
+    let event = VerdictEvent { peer, outcome, trace, elapsed: start.elapsed() };
+    core.tell(&event);
+    // Without a decision, dropping the pending client refuses it.
+    let (Outcome::Decided(decision), Some(pending)) = (event.outcome, pending) else {
+        return None;
+    };
+    let h2 = pending.alpn() == Some(b"h2");
+    match (pending.resume(&decision.verdict).await, decision.verdict) {
+        (Resumed::Refused, _) => None,
+        (Resumed::Open(tls), Verdict::Authenticated(client)) => {
+            Some(Admitted { tls, client: Some(Box::new(client)), h2 })
+        }
+        (Resumed::Open(tls), Verdict::Unauthenticated(_) | Verdict::NotDane(_)) => {
+            Some(Admitted { tls, client: None, h2 })
+        }
+        // An aborted client is never handed out; if it were, it would go no further.
+        (Resumed::Open(_), Verdict::Abort(_)) => None,
+    }
+}
+
+/// How long a connection may do what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) handshake: Duration,
+    pub(crate) header: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) header_bytes: usize,
+    pub(crate) streams: u32,
+}
+
+/// What becomes of a connection that nobody has closed.
+enum Next {
+    /// Nothing before this.
+    Wait(Instant),
+    /// It has been without a request for too long.
+    Idle,
+    /// The client sends its header, or takes its response, too slowly.
+    Slow,
+}
+
+impl Limits {
+    /// `headers`: octets that belong to no request are the beginning of one, as in HTTP/1.1.
+    fn next(&self, session: &Session, headers: bool) -> Next {
+        let now = Instant::now();
+        let passed = |since: Option<Instant>, limit| since.is_some_and(|since| now.duration_since(since) >= limit);
+        if passed(session.pace.blocked_since(), self.idle) {
+            return Next::Slow;
+        }
+        let mut wait = self.idle.min(self.header);
+        if let Some(idle) = session.idle_since() {
+            let header = session.pace.header_since().filter(|_| headers);
+            if passed(header, self.header) {
+                return Next::Slow;
+            }
+            if header.is_none() && passed(Some(idle), self.idle) {
+                return Next::Idle;
+            }
+            wait = wait.min((idle + self.idle).saturating_duration_since(now).max(Duration::from_millis(1)));
+        }
+        Next::Wait(now + wait)
+    }
+}
+
+/// Runs a connection until it ends by itself (true), is too slow or idle, or has to stop.
+async fn run<C: GracefulConnection<Error = hyper::Error> + Unpin>(
+    conn: &mut C,
+    next: impl Fn() -> Next,
+    phase: &mut watch::Receiver<Phase>,
+) -> bool {
+    let mut timer = pin!(sleep_until(Instant::now()));
+    let mut ending = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut *conn => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "client connection ended");
+                }
+                return true;
+            }
+            () = &mut timer => match next() {
+                Next::Wait(until) => timer.as_mut().reset(until),
+                Next::Idle if !ending => {
+                    ending = true;
+                    Pin::new(&mut *conn).graceful_shutdown();
+                    timer.as_mut().reset(Instant::now() + GOODBYE);
+                }
+                Next::Idle | Next::Slow => return false,
+            },
+            now = Phase::changed(phase) => match now {
+                Phase::Serving => {}
+                Phase::Draining => {
+                    ending = true;
+                    Pin::new(&mut *conn).graceful_shutdown();
+                }
+                Phase::Stopped => return false,
+            }
+        }
+    }
+}
+
+async fn serve_http1(
+    session: Arc<Session>,
+    tls: TlsStream<TcpStream>,
+    limits: Limits,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let handler = Arc::clone(&session);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let session = Arc::clone(&handler);
+        async move { Ok::<_, Infallible>(session.handle(request).await) }
+    });
+    let io = TokioIo::new(ClientStream::new(tls, Arc::clone(&session.pace)));
+    let mut conn = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(limits.header_bytes.max(BUFFER))
+        .max_header_size(limits.header_bytes)
+        .serve_connection(io, service);
+    if !run(&mut conn, || limits.next(&session, true), &mut phase).await {
+        return;
+    }
+    if let Some(tunnel) = session.take_tunnel() {
+        let parts = conn.into_parts();
+        let client = Rewound::new(parts.read_buf, parts.io.into_inner());
+        tokio::select! {
+            () = run_tunnel(client, tunnel) => {}
+            () = Phase::stopped(&mut phase) => {}
+        }
+    }
+}
+
+async fn run_tunnel(mut client: Rewound<ClientStream<TlsStream<TcpStream>>>, tunnel: Tunnel) {
+    let mut origin = Rewound::new(tunnel.first, tunnel.origin);
+    // Either side may break off at any time; there is nobody left to tell.
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut origin).await;
+    drop(tunnel.slot);
+}
+
+async fn serve_http2(
+    session: Arc<Session>,
+    tls: TlsStream<TcpStream>,
+    limits: Limits,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let handler = Arc::clone(&session);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let session = Arc::clone(&handler);
+        async move { Ok::<_, Infallible>(session.handle(request).await) }
+    });
+    let io = TokioIo::new(ClientStream::new(tls, Arc::clone(&session.pace)));
+    let mut conn = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+        .max_local_error_reset_streams(MAX_ERROR_RESET_STREAMS)
+        .max_send_buf_size(BUFFER)
+        .serve_connection(io, service);
+    run(&mut conn, || limits.next(&session, false), &mut phase).await;
+}

@@ -1,0 +1,169 @@
+//! The identity header: taken off every request that comes in, put on those of authenticated clients, and kept out of shared caches
+//! (requirements 6.1 items 3, 4 and 7).
+//!
+//! On the way to the origin the gateway owns these fields, whatever the client writes:
+//!
+//! * the identity header, `Dane-Clientid`, `Client-Cert`, `Client-Cert-Chain`: removed; the identity header is set to the
+//!   authenticated name, or stays absent;
+//! * `Forwarded`, `X-Real-IP` and everything that begins with `X-Forwarded-`: removed; `X-Forwarded-For` is set to the peer's address
+//!   and `X-Forwarded-Proto` to `https`. Nothing is appended to: what a client says about those before it is hearsay.
+//!
+//! Names are compared without regard to case and with every octet that is neither letter nor digit equal to `-`, because CGI, WSGI
+//! and their kin map `Dane-Clientid`, `dane_clientid` and, in places, `dane.clientid` to one variable.
+
+use dance_core::verdict::VerifiedClient;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
+
+/// Fields that say who the client is, under their own names, besides the one that the configuration chose.
+const IDENTITY_FIELDS: [&[u8]; 3] = [b"dane-clientid", b"client-cert", b"client-cert-chain"];
+/// Fields that say where a request came from.
+const FORWARDING_FIELDS: [&[u8]; 2] = [b"forwarded", b"x-real-ip"];
+const FORWARDING_PREFIX: &[u8] = b"x-forwarded-";
+
+/// Fields between one hop and the next (RFC 9110 section 7.6.1), `Connection` aside.
+const HOP_BY_HOP: [HeaderName; 5] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// The rules for one gateway.
+#[derive(Clone, Debug)]
+pub struct HeaderRules {
+    identity: HeaderName,
+}
+
+/// What is the same for all requests of one connection.
+#[derive(Clone, Debug)]
+pub struct PeerHeaders {
+    identity: Option<HeaderValue>,
+    address: HeaderValue,
+}
+
+impl PeerHeaders {
+    /// For a client that connected from `address`; `client` is who it is, where that is established.
+    ///
+    /// # Errors
+    /// The identity cannot stand in a header. Core admits none such; the connection must not go on without it.
+    pub fn new(address: std::net::IpAddr, client: Option<&VerifiedClient>) -> Result<Self, InvalidHeaderValue> {
+        let identity = client.map(|client| HeaderValue::from_str(client.identity())).transpose()?;
+        Ok(Self { identity, address: HeaderValue::from_str(&address.to_canonical().to_string())? })
+    }
+}
+
+/// Whether a request asked to leave HTTP, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// It did not, or for a protocol that the gateway does not let through.
+    None,
+    /// To WebSocket (RFC 6455).
+    WebSocket,
+}
+
+impl HeaderRules {
+    /// Tells the client's identity in the field `identity`.
+    #[must_use]
+    pub const fn new(identity: HeaderName) -> Self {
+        Self { identity }
+    }
+
+    /// Makes the headers of a request those that the origin may see. First everything that ends at this hop goes, including what
+    /// `Connection` names, so that a client cannot have our own fields removed behind us; then what only we may say; then we say it.
+    pub fn rewrite_request(&self, headers: &mut HeaderMap, peer: &PeerHeaders) -> Upgrade {
+        let upgrade = take_hop_by_hop(headers);
+        self.strip(headers);
+        headers.insert(X_FORWARDED_FOR, peer.address.clone());
+        headers.insert(X_FORWARDED_PROTO, HTTPS);
+        if let Some(identity) = &peer.identity {
+            headers.insert(self.identity.clone(), identity.clone());
+        }
+        upgrade
+    }
+
+    /// Removes from request headers or trailers every field that only the gateway may set.
+    pub fn strip(&self, headers: &mut HeaderMap) {
+        if headers.keys().any(|name| self.is_ours(name)) {
+            let ours: Vec<_> = headers.keys().filter(|name| self.is_ours(name)).cloned().collect();
+            for name in ours {
+                headers.remove(name);
+            }
+        }
+    }
+
+    /// Makes the headers of a response those that the client may see: hop-by-hop fields go, and a response that varies by identity
+    /// is marked as varying by something that no cache can see (RFC 9440 section 2.4).
+    pub fn rewrite_response(&self, headers: &mut HeaderMap) {
+        take_hop_by_hop(headers);
+        headers.remove(&self.identity);
+        let names_identity =
+            |value: &HeaderValue| tokens(value).any(|token| same(token, self.identity.as_str().as_bytes()));
+        if headers.get_all(header::VARY).iter().any(names_identity) {
+            headers.insert(header::VARY, HeaderValue::from_static("*"));
+        }
+    }
+
+    fn is_ours(&self, name: &HeaderName) -> bool {
+        let octets = name.as_str().as_bytes();
+        same(octets, self.identity.as_str().as_bytes())
+            || IDENTITY_FIELDS.iter().any(|field| same(octets, field))
+            || Self::is_forwarding(name)
+    }
+
+    /// Whether the field says where a request came from.
+    pub(crate) fn is_forwarding(name: &HeaderName) -> bool {
+        let octets = name.as_str().as_bytes();
+        octets.get(..FORWARDING_PREFIX.len()).is_some_and(|prefix| same(prefix, FORWARDING_PREFIX))
+            || FORWARDING_FIELDS.iter().any(|field| same(octets, field))
+    }
+}
+
+/// Whether a name as sent means the field `ours`, which is in lower case.
+fn same(name: &[u8], ours: &[u8]) -> bool {
+    name.len() == ours.len()
+        && name.iter().zip(ours).all(|(&n, &o)| n.eq_ignore_ascii_case(&o) || (o == b'-' && !n.is_ascii_alphanumeric()))
+}
+
+/// Removes `Connection`, the fields it names, and the other hop-by-hop fields (RFC 9110 section 7.6.1).
+fn take_hop_by_hop(headers: &mut HeaderMap) -> Upgrade {
+    let mut upgrade = Upgrade::None;
+    let mut named = Vec::new();
+    for token in headers.get_all(header::CONNECTION).iter().flat_map(tokens) {
+        if token.eq_ignore_ascii_case(b"upgrade") {
+            let websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+            // Only WebSocket: a tunnel that carries further HTTP requests, such as h2c, would carry them past this module.
+            let mut protocols = headers.get_all(header::UPGRADE).iter();
+            if protocols.next().is_some_and(websocket) && protocols.next().is_none() {
+                upgrade = Upgrade::WebSocket;
+            }
+        } else if token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {
+            // Options, not field names.
+        } else if let Ok(name) = HeaderName::from_bytes(token) {
+            // Host belongs to every recipient; naming it is an error that must not cost the origin its virtual host.
+            if name != header::HOST {
+                named.push(name);
+            }
+        }
+    }
+    headers.remove(header::CONNECTION);
+    for name in &named {
+        headers.remove(name);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    upgrade
+}
+
+/// The comma-separated members of a field value, without the white space around them.
+pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|&octet| octet == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

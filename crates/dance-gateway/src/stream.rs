@@ -1,0 +1,227 @@
+//! The two byte streams of a proxied connection: to the origin, and from the client with an eye on its pace.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
+
+use crate::origin::Origin;
+
+/// A connection to the origin.
+#[derive(Debug)]
+pub(crate) enum OriginStream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl OriginStream {
+    pub(crate) async fn connect(origin: &Origin) -> io::Result<Self> {
+        let tcp = match origin {
+            Origin::Address(address) => TcpStream::connect(address).await?,
+            Origin::Host(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
+            Origin::Unix(path) => return UnixStream::connect(path).await.map(Self::Unix),
+        };
+        tcp.set_nodelay(true)?;
+        Ok(Self::Tcp(tcp))
+    }
+}
+
+impl AsyncRead for OriginStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for OriginStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, octets),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, octets),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// What a connection's stream has seen lately. Times are milliseconds since [`Pace::start`], plus one; 0 is never.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    start: Instant,
+    /// Since when octets lie here that belong to no request under way.
+    header_since: AtomicU64,
+    /// Since when the client has not taken what was written for it.
+    blocked_since: AtomicU64,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), header_since: AtomicU64::new(0), blocked_since: AtomicU64::new(0) }
+    }
+
+    fn stamp(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    fn set(&self, since: &AtomicU64) {
+        if since.load(Ordering::Relaxed) == 0 {
+            since.store(self.stamp(), Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self, since: &AtomicU64) -> Option<Instant> {
+        let millis = since.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.start + Duration::from_millis(millis))
+    }
+
+    /// A request's header is complete, or the request is over.
+    pub(crate) fn header_done(&self) {
+        self.header_since.store(0, Ordering::Relaxed);
+    }
+
+    /// When a header that is not complete yet began.
+    pub(crate) fn header_since(&self) -> Option<Instant> {
+        self.get(&self.header_since)
+    }
+
+    /// Since when the client has not taken what was written for it.
+    pub(crate) fn blocked_since(&self) -> Option<Instant> {
+        self.get(&self.blocked_since)
+    }
+}
+
+/// A client's stream under watch.
+#[derive(Debug)]
+pub(crate) struct ClientStream<S> {
+    inner: S,
+    pace: Arc<Pace>,
+}
+
+impl<S> ClientStream<S> {
+    pub(crate) const fn new(inner: S, pace: Arc<Pace>) -> Self {
+        Self { inner, pace }
+    }
+
+    fn written<T>(&self, polled: Poll<T>) -> Poll<T> {
+        if polled.is_pending() {
+            self.pace.set(&self.pace.blocked_since);
+        } else {
+            self.pace.blocked_since.store(0, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.pace.set(&self.pace.header_since);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write(cx, octets);
+        self.written(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.written(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_flush(cx);
+        self.written(polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// What was read already, then the stream.
+#[derive(Debug)]
+pub(crate) struct Rewound<S> {
+    first: Bytes,
+    then: S,
+}
+
+impl<S> Rewound<S> {
+    pub(crate) const fn new(first: Bytes, then: S) -> Self {
+        Self { first, then }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.then).poll_read(cx, buf);
+        }
+        let take = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first.split_to(take));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.then).poll_write(cx, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.then).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.then).poll_shutdown(cx)
+    }
+}
