@@ -1,35 +1,71 @@
 //! Everything that can go wrong in a command, told as: what was expected, what was found, what to do.
 
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use dance_core::name::NameError;
+use dance_core::tlsa::AssociationError;
+use dance_tls::{ClientAuthRefused, ConnectError, CredentialError};
 
-use crate::Exit;
+use crate::command::tls::is_refusal;
+use crate::{Exit, vectors};
 
 /// Why a command could not do what it was asked.
 #[derive(Debug)]
 pub enum Error {
+    /// No record can be made of what a file holds.
+    Association {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: AssociationError,
+    },
+    /// A connection cannot be opened.
+    Connect {
+        /// To whom.
+        server: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// An open connection failed.
+    Connection(io::Error),
+    /// A connection or its handshake took too long.
+    ConnectTimeout {
+        /// To whom.
+        server: String,
+        /// What it was given.
+        time: Duration,
+    },
+    /// A certificate or private key for TLS cannot be used.
+    Credential(CredentialError),
     /// The file exists already.
     Exists {
         /// Which.
         path: PathBuf,
     },
+    /// The TLS handshake failed.
+    Handshake(ConnectError),
     /// An argument is not hexadecimal.
     Hex {
         /// What is wrong with it.
         error: data_encoding::DecodeError,
     },
-    /// A private key that cannot be read.
-    Key {
-        /// Where it stands.
-        path: PathBuf,
-        /// What the key reader says.
-        error: rcgen::Error,
+    /// A request got no response.
+    Http(hyper::Error),
+    /// A bare key published as something that a bare key cannot match.
+    KeyUsage {
+        /// The certificate usage asked for.
+        usage: u8,
+        /// The selector asked for.
+        selector: u8,
     },
     /// rcgen refuses to make a key or certificate.
     MakeIdentity(rcgen::Error),
+    /// No record can be made for a key just made.
+    MakeRecord(AssociationError),
     /// `--message` names a message that the sender never sends.
     MessageOfOtherSide {
         /// The sender.
@@ -57,6 +93,11 @@ pub enum Error {
         /// What was found instead.
         error: rustls_pki_types::pem::Error,
     },
+    /// A private key of a kind whose public half cannot be written down.
+    PublicHalf {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file cannot be read.
     Read {
         /// Which.
@@ -64,8 +105,20 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
+    /// The server refused this client (CLI-07).
+    Refused,
+    /// No resolver can be made of the options.
+    Resolver(dance_resolver::ConfigError),
+    /// The threads of a command that uses the network cannot be started.
+    Runtime(io::Error),
+    /// A record does not match what it was made of.
+    SelfCheck,
     /// A server's extension never carries a name.
     ServerHasNoName,
+    /// The TLS options make no connector.
+    TlsConfig(dance_tls::ConfigError),
+    /// A file of vectors cannot be run.
+    Vectors(vectors::Error),
     /// A file cannot be written.
     Write {
         /// Which.
@@ -76,19 +129,61 @@ pub enum Error {
 }
 
 impl Error {
+    /// An open connection failed, or the server refused this client.
+    pub(crate) fn connection(error: io::Error) -> Self {
+        if is_refusal(&error) { Self::Refused } else { Self::Connection(error) }
+    }
+
     /// The exit code that tells it.
     #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Exists { .. }
+            Self::Association { .. }
+            | Self::Exists { .. }
             | Self::Hex { .. }
-            | Self::Key { .. }
+            | Self::KeyUsage { .. }
             | Self::MessageOfOtherSide { .. }
             | Self::Name { .. }
             | Self::NameMissing
             | Self::Pem { .. }
-            | Self::ServerHasNoName => Exit::Usage,
-            Self::MakeIdentity(_) | Self::Output(_) | Self::Read { .. } | Self::Write { .. } => Exit::Unknown,
+            | Self::PublicHalf { .. }
+            | Self::Resolver(_)
+            | Self::ServerHasNoName
+            | Self::TlsConfig(_) => Exit::Usage,
+            Self::Credential(error) => match error {
+                CredentialError::Read { .. } => Exit::Unknown,
+                _ => Exit::Usage,
+            },
+            Self::Handshake(error) => match error {
+                ConnectError::ServerName(_) => Exit::Usage,
+                ConnectError::Io(_) => Exit::Unknown,
+                ConnectError::ServerCertificate { .. }
+                | ConnectError::NoSignal
+                | ConnectError::NoRawPublicKeys
+                | ConnectError::Extension(_)
+                | ConnectError::ClientAuthRefused
+                | ConnectError::PeerAlert(_)
+                | ConnectError::Tls(_) => Exit::No,
+            },
+            Self::Refused | Self::SelfCheck => Exit::No,
+            Self::Vectors(error) => match error {
+                vectors::Error::Read { .. } | vectors::Error::Print(_) => Exit::Unknown,
+                vectors::Error::Json { .. }
+                | vectors::Error::NotAnObject
+                | vectors::Error::NotAList(_)
+                | vectors::Error::NoSuchSection(_)
+                | vectors::Error::UnknownSection(_) => Exit::Usage,
+            },
+            Self::Connect { .. }
+            | Self::Connection(_)
+            | Self::ConnectTimeout { .. }
+            | Self::Http(_)
+            | Self::MakeIdentity(_)
+            | Self::MakeRecord(_)
+            | Self::Output(_)
+            | Self::Read { .. }
+            | Self::Runtime(_)
+            | Self::Write { .. } => Exit::Unknown,
         }
     }
 }
@@ -96,13 +191,32 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Association { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Connect { server, error } => write!(f, "cannot connect to {server}: {error}"),
+            Self::Connection(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                f.write_str("the server closed the connection before it had said anything")
+            }
+            Self::Connection(error) => write!(f, "the connection failed: {error}"),
+            Self::ConnectTimeout { server, time } => {
+                write!(f, "no connection to {server} within {} ms; --timeout gives it more", time.as_millis())
+            }
+            Self::Credential(error) => error.fmt(f),
             Self::Exists { path } => write!(f, "{} exists already; --force replaces it", path.display()),
+            Self::Handshake(error) => error.fmt(f),
             Self::Hex { error } => write!(f, "expected pairs of hexadecimal digits: {error}"),
-            Self::Key { path, error } => write!(
+            Self::Http(error) => {
+                write!(f, "the request failed: {error}")?;
+                match error.source() {
+                    Some(source) => write!(f, ": {source}"),
+                    None => Ok(()),
+                }
+            }
+            Self::KeyUsage { usage, selector } => write!(
                 f,
-                "{}: expected an unencrypted PKCS#8 private key in PEM (RSA, P-256, P-384 or Ed25519): {error}",
-                path.display()
+                "expected usage 3 and selector 1 for a bare key, found {usage} {selector}: nothing else can match one; give the \
+                 certificate with --cert"
             ),
+            Self::MakeRecord(error) => write!(f, "making the record of the new key failed: {error}"),
             Self::MakeIdentity(error) => write!(f, "making key and certificate failed: {error}"),
             Self::MessageOfOtherSide { sender, others } => {
                 write!(f, "--message: a {sender} never sends {others}; leave --message out, or change --from")
@@ -113,8 +227,21 @@ impl fmt::Display for Error {
             Self::Pem { path, expected, error } => {
                 write!(f, "{}: expected {expected}: {error}", path.display())
             }
+            Self::PublicHalf { path } => write!(
+                f,
+                "{}: expected a key of a kind that TLS uses (EC, Ed25519 or RSA), found one whose public half cannot be encoded",
+                path.display()
+            ),
             Self::Read { path, error } => write!(f, "{}: cannot be read: {error}", path.display()),
+            Self::Refused => ClientAuthRefused.fmt(f),
+            Self::Resolver(error) => error.fmt(f),
+            Self::Runtime(error) => write!(f, "starting threads failed: {error}"),
+            Self::SelfCheck => f.write_str(
+                "the record does not match the file it was made of, so it is not printed; this is our fault, please report it",
+            ),
             Self::ServerHasNoName => f.write_str("--name: a server's signal carries no name; leave --name out"),
+            Self::TlsConfig(error) => error.fmt(f),
+            Self::Vectors(error) => error.fmt(f),
             Self::Write { path, error } => write!(f, "{}: cannot be written: {error}", path.display()),
         }
     }

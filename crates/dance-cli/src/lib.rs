@@ -12,7 +12,9 @@ use clap::{Parser, Subcommand};
 mod command;
 mod error;
 mod exit;
+mod files;
 mod output;
+mod progress;
 pub mod vectors;
 
 pub use error::Error;
@@ -39,8 +41,15 @@ EXIT CODES:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Connect(command::connect::Args),
     Name(command::name::Args),
     Extension(command::extension::Args),
+    Identity(command::identity::Args),
+    Match(command::match_::Args),
+    Request(command::request::Args),
+    Resolve(command::resolve::Args),
+    Tlsa(command::tlsa::Args),
+    Vectors(command::vectors::Args),
 }
 
 /// Runs one command line, program name first. Errors are printed; the answer is the exit code.
@@ -55,13 +64,25 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let result = match cli.command {
+        Command::Connect(args) => args.run(),
         Command::Name(args) => args.run(),
         Command::Extension(args) => args.run(),
+        Command::Identity(args) => args.run(),
+        Command::Match(args) => args.run(),
+        Command::Request(args) => args.run(),
+        Command::Resolve(args) => args.run(),
+        Command::Tlsa(args) => args.run(),
+        Command::Vectors(args) => args.run(),
     };
     result.unwrap_or_else(|error| {
         output::error(&error);
         error.exit()
     })
+}
+
+/// A runtime for a command that uses the network.
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)
 }
 
 #[cfg(test)]

@@ -25,6 +25,15 @@ pub(crate) fn print(text: impl Display) -> Result<(), Error> {
     ignore_closed(writeln!(io::stdout().lock(), "{text}"))
 }
 
+/// Passes octets on as they are.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn raw(octets: &[u8]) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    ignore_closed(out.write_all(octets).and_then(|()| out.flush()))
+}
+
 /// Prints a result as JSON, indented, keys in the order of their declaration.
 ///
 /// # Errors
@@ -40,6 +49,11 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Error> {
 /// Prints an error.
 pub(crate) fn error(error: &Error) {
     note(format_args!("error: {error}"));
+}
+
+/// Prints a warning: the command goes on.
+pub(crate) fn warning(text: impl Display) {
+    note(format_args!("warning: {text}"));
 }
 
 /// Prints a line on standard error. There is nobody left to tell if that fails.

@@ -1,10 +1,20 @@
 //! One module a command.
 
 use dance_core::clientid::{ExtensionType, Profile};
+use dance_core::name::{ClientName, NameError};
 use serde::Serialize;
 
+pub(crate) mod connect;
+pub(crate) mod dns;
 pub(crate) mod extension;
+pub(crate) mod identity;
+pub(crate) mod match_;
 pub(crate) mod name;
+pub(crate) mod request;
+pub(crate) mod resolve;
+pub(crate) mod tls;
+pub(crate) mod tlsa;
+pub(crate) mod vectors;
 
 /// What a receiver does with octets: the verdict of `dance name` and `dance extension decode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -21,6 +31,11 @@ pub(crate) enum Verdict {
 /// Reads `--profile`.
 pub(crate) fn parse_profile(text: &str) -> Result<Profile, String> {
     Profile::from_name(text).ok_or_else(|| "expected `current` or `2022`".to_owned())
+}
+
+/// Reads `--name` and other names that people type: a final dot is taken off.
+pub(crate) fn parse_name(text: &str) -> Result<ClientName, NameError> {
+    ClientName::parse_config(text)
 }
 
 /// Reads `--extension-type`: decimal, or hexadecimal with `0x`.

@@ -1,0 +1,113 @@
+//! The options that every command which looks names up shares.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use dance_resolver::{DNS_PORT, DnsMode, Resolver, ResolverConfig, Servers, TrustAnchorSource};
+use jiff::SignedDuration;
+
+use crate::Error;
+
+/// How names are looked up.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "DNS options")]
+pub(crate) struct DnsOptions {
+    /// A recursive resolver to ask; may be given several times, in order of preference [default: the system's]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse_server)]
+    resolver: Vec<SocketAddr>,
+
+    /// DS or DNSKEY records to start validation from, as in a zone file [default: the root zone's, built in]
+    #[arg(long, value_name = "FILE")]
+    trust_anchor: Option<PathBuf>,
+
+    /// Who checks DNSSEC signatures
+    #[arg(long, value_enum, default_value = "validate")]
+    dns_mode: Mode,
+
+    /// Longest time for a look-up, such as 500ms or 10s
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// This program, so that resolvers need not be trusted
+    Validate,
+    /// The resolver: its AD bit is believed; on loopback only
+    Ad,
+}
+
+impl DnsOptions {
+    /// A resolver as the options say. Must be called within a tokio runtime.
+    pub(crate) fn resolver(self) -> Result<Resolver, Error> {
+        Resolver::new(ResolverConfig {
+            servers: if self.resolver.is_empty() { Servers::System } else { Servers::List(self.resolver) },
+            mode: match self.dns_mode {
+                Mode::Validate => DnsMode::Validate,
+                Mode::Ad => DnsMode::AdBit,
+            },
+            trust_anchor: self.trust_anchor.map_or(TrustAnchorSource::Root, TrustAnchorSource::File),
+            timeout: self.timeout,
+            ..ResolverConfig::default()
+        })
+        .map_err(Error::Resolver)
+    }
+}
+
+/// Reads a resolver's address, with the port of DNS where none is given.
+fn parse_server(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address, DNS_PORT));
+    }
+    text.parse().map_err(|_| {
+        "expected an IP address, with or without port: 192.0.2.53, 192.0.2.53:5353, 2001:db8::53 or [2001:db8::53]:5353"
+            .to_owned()
+    })
+}
+
+/// The longest time that may be given for a look-up: more is a slip.
+const MAX_TIME: Duration = Duration::from_secs(3600);
+
+/// Reads a time: a number with its unit, or seconds.
+pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
+    seconds
+        .or_else(|| Duration::try_from(text.parse::<SignedDuration>().ok()?).ok())
+        .filter(|time| (Duration::from_millis(1)..=MAX_TIME).contains(time))
+        .ok_or_else(|| "expected a time from 1ms to 1h, such as 500ms, 10s or 2m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+
+    #[test]
+    fn resolvers_have_a_port_or_the_usual_one() {
+        let parse = |text| parse_server(text).map(|address| address.to_string());
+        assert_eq!(parse("192.0.2.53").unwrap(), "192.0.2.53:53");
+        assert_eq!(parse("192.0.2.53:5353").unwrap(), "192.0.2.53:5353");
+        assert_eq!(parse("2001:db8::53").unwrap(), "[2001:db8::53]:53");
+        assert_eq!(parse("[2001:db8::53]").unwrap(), "[2001:db8::53]:53");
+        assert_eq!(parse("[2001:db8::53]:5353").unwrap(), "[2001:db8::53]:5353");
+        for refused in ["", "localhost", "192.0.2.53:", "192.0.2.53:x", "[2001:db8::53", ":53"] {
+            assert!(parse(refused).is_err(), "{refused:?} was taken");
+        }
+    }
+
+    #[test]
+    fn times_have_a_unit_or_are_seconds() {
+        let parse = parse_time;
+        assert_eq!(parse("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(parse("10s").unwrap(), Duration::from_secs(10));
+        assert_eq!(parse("2m").unwrap(), Duration::from_secs(120));
+        assert_eq!(parse("3").unwrap(), Duration::from_secs(3));
+        for refused in ["", "0", "0s", "-1s", "ten", "2h", "1us"] {
+            assert!(parse(refused).is_err(), "{refused:?} was taken");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The options that every command which opens a TLS connection shares, and the connection.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use dance_core::clientid::{ExtensionType, Profile, TlsVersion};
+use dance_core::name::ClientName;
+use dance_tls::{
+    CertifiedKey, ClientAuthRefused, ClientConfig, ClientCredential, ClientStream, Connector, CredentialType,
+    PrivateKey, ServerVerification, TrustAnchors,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use crate::command::dns::parse_time;
+use crate::command::{parse_extension_type, parse_name, parse_profile};
+use crate::{Error, output};
+
+/// Who this client is, and how the server is known.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "TLS options")]
+pub(crate) struct TlsOptions {
+    /// The client's name: the owner name of its TLSA record
+    #[arg(long, value_name = "OWNER", value_parser = parse_name, requires = "key")]
+    name: Option<ClientName>,
+
+    /// The client's certificate chain, its own first
+    #[arg(long, value_name = "PEM", requires = "key")]
+    cert: Option<PathBuf>,
+
+    /// The client's private key; alone, it is presented as a raw public key (RFC 7250)
+    #[arg(long, value_name = "PEM")]
+    key: Option<PathBuf>,
+
+    /// Certificates to verify the server by [default: the system's]
+    #[arg(long, value_name = "PEM", conflicts_with = "unsafe_no_verify")]
+    server_ca: Option<PathBuf>,
+
+    /// The name that the server's certificate must hold [default: the host connected to]
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+
+    /// Do not verify the server: anybody on the way learns the client's name
+    #[arg(long)]
+    unsafe_no_verify: bool,
+
+    /// Wire profile: `current` or `2022`
+    #[arg(long, value_parser = parse_profile, default_value = "current")]
+    profile: Profile,
+
+    /// The extension's code point; both sides must agree on it
+    #[arg(long, value_name = "TYPE", value_parser = parse_extension_type, default_value_t = ExtensionType::DEFAULT)]
+    extension_type: ExtensionType,
+
+    /// Longest time for the connection and its handshake, such as 500ms or 10s
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    timeout: Duration,
+}
+
+/// A server: host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    host: String,
+    port: u16,
+}
+
+impl Server {
+    /// A host, an IPv6 address with or without its brackets, and a port.
+    pub(crate) fn new(host: &str, port: u16) -> Self {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        Self { host: bare.unwrap_or(host).to_owned(), port }
+    }
+}
+
+impl FromStr for Server {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT, found no port")?;
+        if host.is_empty() || (host.contains(':') && !(host.starts_with('[') && host.ends_with(']'))) {
+            return Err("expected HOST:PORT; an IPv6 address stands in brackets: [2001:db8::1]:443");
+        }
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or("expected a port from 1 to 65535")?;
+        Ok(Self::new(host, port))
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl TlsOptions {
+    /// Connects to `address` and shakes hands with what must be `server`. The server's verdict comes later, with the first octet read.
+    pub(crate) async fn connect(
+        &self,
+        server: &Server,
+        address: &Server,
+        alpn: Vec<Vec<u8>>,
+    ) -> Result<ClientStream<TcpStream>, Error> {
+        let connector = self.connector(alpn)?;
+        let server_name = self.server_name.as_deref().unwrap_or(&server.host);
+        let opened = async {
+            let failed = |error| Error::Connect { server: address.to_string(), error };
+            let mut found = lookup_host((address.host.as_str(), address.port)).await.map_err(failed)?;
+            let first = found.next().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+            let addresses: Vec<_> = std::iter::once(first).chain(found).collect();
+            let stream = TcpStream::connect(addresses.as_slice()).await.map_err(failed)?;
+            // What is typed or piped goes out at once; there is nothing to save by waiting.
+            let _ = stream.set_nodelay(true);
+            connector.connect(server_name, stream).await.map_err(Error::Handshake)
+        };
+        timeout(self.timeout, opened)
+            .await
+            .map_err(|_| Error::ConnectTimeout { server: address.to_string(), time: self.timeout })?
+    }
+
+    fn connector(&self, alpn: Vec<Vec<u8>>) -> Result<Connector, Error> {
+        let verification = match &self.server_ca {
+            Some(path) => ServerVerification::Roots(TrustAnchors::load(path).map_err(Error::Credential)?),
+            None if self.unsafe_no_verify => {
+                output::warning("the server is not verified: anybody on the way learns the client's name");
+                ServerVerification::UnsafeNone
+            }
+            None => ServerVerification::SystemRoots,
+        };
+        let credential = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => {
+                Some(ClientCredential::X509(CertifiedKey::load(cert, key).map_err(Error::Credential)?))
+            }
+            (None, Some(key)) => {
+                Some(ClientCredential::RawPublicKey(PrivateKey::load(key).map_err(Error::Credential)?))
+            }
+            (_, None) => None,
+        };
+        if credential.is_some() && self.name.is_none() {
+            output::warning("without --name the server is not told whose credential this is");
+        }
+        Connector::new(&ClientConfig {
+            credential,
+            require_signal: self.name.is_some(),
+            name: self.name.clone(),
+            profile: self.profile,
+            extension_type: self.extension_type,
+            alpn,
+            ..ClientConfig::new(verification)
+        })
+        .map_err(Error::TlsConfig)
+    }
+
+    /// Says on standard error what was negotiated.
+    pub(crate) fn describe(&self, address: &Server, stream: &ClientStream<TcpStream>) {
+        let negotiated = stream.negotiated();
+        let version = match negotiated.version {
+            TlsVersion::Tls12 => "TLS 1.2",
+            TlsVersion::Tls13 => "TLS 1.3",
+        };
+        let group = negotiated.group.as_deref().unwrap_or("unknown group");
+        let alpn = negotiated.alpn.as_deref().map_or("none".into(), String::from_utf8_lossy);
+        output::note(format_args!(
+            "connected to {address}: {version}, {}, {group}, ALPN {alpn}",
+            negotiated.cipher_suite
+        ));
+        let asked = if stream.signal_seen() {
+            "the server does DANE client authentication"
+        } else {
+            "the server did not ask for a DANE name"
+        };
+        let sent = match stream.credential_sent() {
+            None => "no credential sent",
+            Some(CredentialType::X509) => "certificate sent",
+            Some(CredentialType::RawPublicKey) => "raw public key sent",
+        };
+        match &self.name {
+            Some(name) if stream.name_sent() => output::note(format_args!("{asked}; {sent} as {name}")),
+            _ => output::note(format_args!("{asked}; {sent}, no name")),
+        }
+    }
+}
+
+/// Whether an I/O error is the server's refusal of this client (CLI-07).
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<ClientAuthRefused>())
+}
+
+/// A connection that remembers whether the server refused the client: HTTP libraries do not hand such errors on as they are.
+#[derive(Debug)]
+pub(crate) struct Watched<S> {
+    stream: S,
+    refused: Arc<AtomicBool>,
+}
+
+impl<S> Watched<S> {
+    /// The connection, and where it will be said.
+    pub(crate) fn new(stream: S) -> (Self, Arc<AtomicBool>) {
+        let refused = Arc::new(AtomicBool::new(false));
+        (Self { stream, refused: Arc::clone(&refused) }, refused)
+    }
+
+    fn watch<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &poll
+            && is_refusal(error)
+        {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        poll
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.watch(poll)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, data);
+        self.watch(poll)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch(poll)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+
+    #[test]
+    fn servers_are_host_and_port() {
+        let parse =
+            |text: &str| text.parse::<Server>().map(|server| (server.host.clone(), server.port, server.to_string()));
+        assert_eq!(parse("example.com:443").unwrap(), ("example.com".to_owned(), 443, "example.com:443".to_owned()));
+        assert_eq!(parse("[::1]:8443").unwrap(), ("::1".to_owned(), 8443, "[::1]:8443".to_owned()));
+        for refused in ["example.com", ":443", "::1:443", "example.com:0", "example.com:https", "example.com:"] {
+            assert!(parse(refused).is_err(), "{refused:?} was taken");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `dance resolve`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+
+use dance_testkit::{Fault, SignedWorld, Zone};
+use support::{Ran, run};
+use tempfile::TempDir;
+
+const RECORD: &str = "3 1 1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+const NAME: &str = "sensor7._device.example.com";
+
+struct World {
+    dns: SignedWorld,
+    files: TempDir,
+}
+
+impl World {
+    async fn start() -> Self {
+        let zone = Zone::new("example.com")
+            .tlsa(NAME, RECORD, 300)
+            .tlsa("*._wild.example.com", RECORD, 60)
+            .cname("old._device.example.com", NAME, 120)
+            .text("text._device 300 IN TXT \"no TLSA here\"");
+        let dns = SignedWorld::builder()
+            .zone(zone)
+            .zone(Zone::unsigned("example.net").tlsa("a.example.net", RECORD, 300))
+            .zone(Zone::new("example.org").tlsa("a.example.org", RECORD, 300).expired())
+            .fault("slow.example.com", Fault::NeverAnswers)
+            .start()
+            .await
+            .unwrap();
+        let files = tempfile::tempdir().unwrap();
+        fs::write(files.path().join("anchor"), dns.trust_anchor_text()).unwrap();
+        Self { dns, files }
+    }
+
+    async fn resolve(&self, name: &str, more: &[&str]) -> Ran {
+        let anchor = self.files.path().join("anchor");
+        let mut args =
+            vec!["resolve".to_owned(), name.to_owned(), "--resolver".to_owned(), self.dns.addr().to_string()];
+        args.extend(["--trust-anchor".to_owned(), anchor.to_str().unwrap().to_owned()]);
+        args.extend(more.iter().map(|&arg| arg.to_owned()));
+        tokio::task::spawn_blocking(move || run(args)).await.unwrap()
+    }
+
+    async fn json(&self, name: &str) -> (i32, serde_json::Value) {
+        let ran = self.resolve(name, &["--format", "json"]).await;
+        (ran.code, ran.json())
+    }
+}
+
+// DNS-01, DNS-11, NAM-07
+#[tokio::test(flavor = "multi_thread")]
+async fn secure_records() {
+    let world = World::start().await;
+    let (code, printed) = world.json(NAME).await;
+    assert_eq!(code, 0, "{printed}");
+    assert_eq!(printed["state"], "secure");
+    assert_eq!(printed["answer"], "records");
+    assert_eq!(printed["owner"], NAME);
+    assert_eq!(printed["records"], serde_json::json!([RECORD]));
+    assert_eq!(printed["ttl"], 300);
+    assert_eq!(printed["wildcard"], false);
+    assert_eq!(printed["reason"], serde_json::Value::Null);
+    assert!(printed["valid_until"].as_str().unwrap().ends_with('Z'), "{printed}");
+    assert!(printed["queries"].as_u64().unwrap() >= 1, "{printed}");
+    let links = printed["links"].as_array().unwrap();
+    assert_eq!((&links[0]["owner"], &links[0]["type"]), (&NAME.into(), &"TLSA".into()), "{printed}");
+    assert_eq!(world.dns.tlsa_queries(), [NAME]);
+
+    let ran = world.resolve(NAME, &[]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.starts_with("secure: ") && ran.stdout.contains(RECORD), "{ran:?}");
+}
+
+// DNS-05, DNS-07
+#[tokio::test(flavor = "multi_thread")]
+async fn aliases_and_wildcards_are_told() {
+    let world = World::start().await;
+    let (code, printed) = world.json("old._device.example.com").await;
+    assert_eq!((code, &printed["owner"], &printed["ttl"]), (0, &NAME.into(), &120.into()), "{printed}");
+    assert_eq!(printed["links"].as_array().unwrap().len(), 2);
+
+    let (code, printed) = world.json("any._wild.example.com").await;
+    assert_eq!((code, &printed["wildcard"]), (0, &true.into()), "{printed}");
+}
+
+// DNS-03, DNS-04
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_but_secure_records_is_no() {
+    let world = World::start().await;
+    for (name, state, answer, reason) in [
+        ("nobody._device.example.com", "secure", "nxdomain", "tlsa-absent"),
+        ("text._device.example.com", "secure", "nodata", "tlsa-absent"),
+        ("a.example.net", "insecure", "none", "dnssec-insecure"),
+        ("a.example.org", "bogus", "none", "dnssec-bogus"),
+    ] {
+        let (code, printed) = world.json(name).await;
+        assert_eq!(code, 1, "{name}: {printed}");
+        let found = (&printed["state"], &printed["answer"], &printed["reason"], &printed["records"]);
+        assert_eq!(found, (&state.into(), &answer.into(), &reason.into(), &serde_json::json!([])), "{name}: {printed}");
+        let ran = world.resolve(name, &[]).await;
+        assert!(ran.code == 1 && ran.stdout.starts_with(&format!("{state}: ")), "{ran:?}");
+    }
+}
+
+// DNS-10
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_is_indeterminate_after_the_time_out() {
+    let world = World::start().await;
+    let ran = world.resolve("slow.example.com", &["--format", "json", "--timeout", "300ms"]).await;
+    let printed = ran.json();
+    assert_eq!(ran.code, 3, "{printed}");
+    assert_eq!(
+        (&printed["state"], &printed["reason"]),
+        (&"indeterminate".into(), &"lookup-timeout".into()),
+        "{printed}"
+    );
+}
+
+// SEC-15
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_zones_own_keys_are_the_default_anchor() {
+    let world = World::start().await;
+    let args = ["resolve".to_owned(), NAME.to_owned(), "--resolver".to_owned(), world.dns.addr().to_string()];
+    let ran = tokio::task::spawn_blocking(move || run(args)).await.unwrap();
+    assert!(ran.code != 0 && !ran.stdout.contains("3 1 1"), "{ran:?}");
+}
+
+// DNS-02
+#[test]
+fn the_ad_bit_of_another_host_is_refused() {
+    run(["resolve", NAME, "--resolver", "192.0.2.1", "--dns-mode", "ad"]).assert_usage_error("cannot be trusted");
+}
+
+// NAM-12
+#[test]
+fn what_is_no_name_is_not_asked_for() {
+    run(["resolve", "192.0.2.1"]).assert_usage_error("IP addresses have no TLSA records");
+    run(["resolve", NAME, "--trust-anchor", "/dev/null"]).assert_usage_error("found none");
+}
