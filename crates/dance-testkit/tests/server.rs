@@ -230,7 +230,7 @@ async fn tlsa_records_come_and_go() {
 async fn malformed_tlsa_data_is_signed_like_any_other() {
     let world = world(&[]).await;
     let records: Vec<_> =
-        [&[3, 1, 1][..], &[9, 9, 9, 9], &[3, 1, 1, 0]].iter().map(|wire| TlsaRdata::from_wire(wire)).collect();
+        [&[9, 9, 9, 9][..], &[3, 1, 1, 0], &[3, 1, 1]].iter().map(|wire| TlsaRdata::from_wire(wire)).collect();
     world.set_tlsa(DEV1, &records, 300).unwrap();
     world.add_text("example.test", &format!("dev1._device 300 IN TLSA {RDATA}")).unwrap();
     assert_eq!(look_up(&world, DEV1).await, Positive(Secure));
