@@ -17,7 +17,6 @@ fn validate(identity: &Identity, authority: &Authority, usage: KeyUsage) -> Resu
     leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], now, usage, None, None).map(drop)
 }
 
-// TLSA-10, TLSA-11
 #[test]
 fn issued_certificates_validate_in_their_time_and_for_their_purpose() {
     let root = Authority::root("Root").unwrap();
@@ -59,7 +58,6 @@ fn names_stand_in_the_certificate_as_given() {
     }
 }
 
-// TLSA-01
 #[test]
 fn tlsa_records_describe_what_was_made() {
     let identity = CertSpec::client("sensor7._device.example.com").self_signed().unwrap();

@@ -1,4 +1,5 @@
-//! The server itself: transports, faults of the message, the log, and changes while it runs.
+//! The server itself: transports, faults of the message, the log, and changes while it runs. These tests are about the
+//! test world, so they claim no requirement of the product.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -51,7 +52,6 @@ async fn ask_tcp(world: &SignedWorld, octets: &[u8]) -> Message<Bytes> {
     Message::from_octets(reply.into()).unwrap()
 }
 
-// DNS-09, DNS-11
 #[tokio::test]
 async fn log_holds_each_question_with_its_transport() {
     let world = world(&[]).await;
@@ -88,7 +88,6 @@ async fn a_question_can_be_waited_for() {
     assert_eq!(world.wait_for_tlsa(OTHER).await.name, OTHER);
 }
 
-// DNS-09
 #[tokio::test]
 async fn truncation_hides_the_answer_from_udp_only() {
     let world = world(&[(DEV1, Fault::TruncateUdp)]).await;
@@ -134,7 +133,6 @@ async fn fault_on_one_type_of_question() {
     }
 }
 
-// DNS-10
 #[tokio::test]
 async fn silence_and_delay() {
     const LATE: &str = "alias._device.example.test";
@@ -198,7 +196,6 @@ async fn answers_that_do_not_fit_their_question() {
     assert_eq!(count(&reply, Rtype::RRSIG), 6);
 }
 
-// SRV-07
 #[tokio::test]
 async fn tlsa_records_come_and_go() {
     let world = world(&[]).await;
@@ -225,7 +222,6 @@ async fn tlsa_records_come_and_go() {
     assert_eq!(look_up(&world, new).await, NxDomain(Secure));
 }
 
-// TLSA-20
 #[tokio::test]
 async fn malformed_tlsa_data_is_signed_like_any_other() {
     let world = world(&[]).await;
@@ -262,7 +258,6 @@ async fn failed_changes_change_nothing() {
     assert_eq!(look_up(&world, DEV1).await, NxDomain(Secure));
 }
 
-// DNS-08
 #[tokio::test]
 async fn signatures_run_out_and_are_renewed() {
     let world = world(&[]).await;
@@ -272,7 +267,6 @@ async fn signatures_run_out_and_are_renewed() {
     assert_eq!(look_up(&world, DEV1).await, Positive(Secure));
 }
 
-// DNS-01
 #[tokio::test]
 async fn validating_front_says_why() {
     let world = world(&[]).await;
@@ -303,7 +297,6 @@ async fn validating_front_says_why() {
     assert_eq!(look_up(&world, DEV1).await, Bogus);
 }
 
-// DNS-01
 #[tokio::test]
 async fn trust_anchors_of_both_kinds_and_of_another_world() {
     let world = world(&[]).await;

@@ -16,7 +16,6 @@ const TEXT: &str = "dev1._device TLSA 3 1 1 00112233445566778899aabbccddeeff0011
                     sub DNAME elsewhere.test.\n\
                     unsigned NS localhost.\n";
 
-// DNS-01
 #[tokio::test]
 async fn ldns_verify_zone_accepts_every_zone() {
     let zone = |label: &str| Zone::new(label).text(TEXT);

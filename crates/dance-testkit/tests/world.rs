@@ -1,4 +1,5 @@
-//! The world against the table of look-ups that a client must get right, judged by the validator of `domain`.
+//! The world against the table of look-ups that a client must get right, judged by the validator of `domain`. These tests
+//! are about the test world, so they claim no requirement of the product.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -9,7 +10,6 @@ use common::{RDATA, ask_validating, check, look_up, records, zone};
 use dance_testkit::{Delegation, Denial, Fault, KeyKind, KeyRole, SignedWorld, Zone};
 use domain::dnssec::validator::context::ValidationState::{Insecure, Secure};
 
-// DNS-01, DNS-07
 #[tokio::test]
 async fn secure_answers_and_denials() {
     let world = SignedWorld::builder()
@@ -71,7 +71,6 @@ async fn secure_answers_and_denials() {
     .await;
 }
 
-// DNS-03
 #[tokio::test]
 async fn insecure_answers_and_denials() {
     let world = SignedWorld::builder()
@@ -125,7 +124,6 @@ async fn insecure_answers_and_denials() {
     assert_eq!(ask_validating(&world, "nx._device.n31000.test").await, NxDomain(Insecure));
 }
 
-// DNS-01, DNS-04, DNS-05, DNS-07
 #[tokio::test]
 async fn bogus_answers_and_denials() {
     let world = SignedWorld::builder()
