@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use dance_core::name::NameError;
 use dance_core::tlsa::AssociationError;
+use dance_gateway::StartError;
+use dance_gateway::config::ReadError;
 use dance_tls::{ClientAuthRefused, ConnectError, CredentialError};
 
 use crate::command::tls::is_refusal;
@@ -46,6 +48,10 @@ pub enum Error {
         /// Which.
         path: PathBuf,
     },
+    /// A configuration file cannot be used.
+    GatewayConfig(ReadError),
+    /// The gateway does not start.
+    GatewayStart(StartError),
     /// The TLS handshake failed.
     Handshake(ConnectError),
     /// An argument is not hexadecimal.
@@ -107,6 +113,8 @@ pub enum Error {
     },
     /// The server refused this client (CLI-07).
     Refused,
+    /// The system does not let this program wait for signals.
+    Signals(io::Error),
     /// No resolver can be made of the options.
     Resolver(dance_resolver::ConfigError),
     /// The threads of a command that uses the network cannot be started.
@@ -140,6 +148,7 @@ impl Error {
         match self {
             Self::Association { .. }
             | Self::Exists { .. }
+            | Self::GatewayConfig(_)
             | Self::Hex { .. }
             | Self::KeyUsage { .. }
             | Self::MessageOfOtherSide { .. }
@@ -153,6 +162,15 @@ impl Error {
             Self::Credential(error) => match error {
                 CredentialError::Read { .. } => Exit::Unknown,
                 _ => Exit::Usage,
+            },
+            Self::GatewayStart(error) => match error {
+                StartError::Listen { .. } | StartError::NoRandomness => Exit::Unknown,
+                StartError::Config(_)
+                | StartError::Credential(_)
+                | StartError::Tls(_)
+                | StartError::Roots { .. }
+                | StartError::Resolver(_)
+                | StartError::Limits(_) => Exit::Usage,
             },
             Self::Handshake(error) => match error {
                 ConnectError::ServerName(_) => Exit::Usage,
@@ -183,6 +201,7 @@ impl Error {
             | Self::Output(_)
             | Self::Read { .. }
             | Self::Runtime(_)
+            | Self::Signals(_)
             | Self::Write { .. } => Exit::Unknown,
         }
     }
@@ -202,6 +221,8 @@ impl fmt::Display for Error {
             }
             Self::Credential(error) => error.fmt(f),
             Self::Exists { path } => write!(f, "{} exists already; --force replaces it", path.display()),
+            Self::GatewayConfig(error) => error.fmt(f),
+            Self::GatewayStart(error) => error.fmt(f),
             Self::Handshake(error) => error.fmt(f),
             Self::Hex { error } => write!(f, "expected pairs of hexadecimal digits: {error}"),
             Self::Http(error) => {
@@ -240,6 +261,7 @@ impl fmt::Display for Error {
                 "the record does not match the file it was made of, so it is not printed; this is our fault, please report it",
             ),
             Self::ServerHasNoName => f.write_str("--name: a server's signal carries no name; leave --name out"),
+            Self::Signals(error) => write!(f, "waiting for signals failed: {error}"),
             Self::TlsConfig(error) => error.fmt(f),
             Self::Vectors(error) => error.fmt(f),
             Self::Write { path, error } => write!(f, "{}: cannot be written: {error}", path.display()),

@@ -13,6 +13,7 @@ mod command;
 mod error;
 mod exit;
 mod files;
+mod logging;
 mod output;
 mod progress;
 pub mod vectors;
@@ -44,6 +45,7 @@ enum Command {
     Connect(command::connect::Args),
     Name(command::name::Args),
     Extension(command::extension::Args),
+    Gateway(command::gateway::Args),
     Identity(command::identity::Args),
     Match(command::match_::Args),
     Request(command::request::Args),
@@ -67,6 +69,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Connect(args) => args.run(),
         Command::Name(args) => args.run(),
         Command::Extension(args) => args.run(),
+        Command::Gateway(args) => args.run(),
         Command::Identity(args) => args.run(),
         Command::Match(args) => args.run(),
         Command::Request(args) => args.run(),

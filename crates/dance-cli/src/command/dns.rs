@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use dance_gateway::config::DnsConfig;
+use dance_gateway::duration::Span;
 use dance_resolver::{DNS_PORT, DnsMode, Resolver, ResolverConfig, Servers, TrustAnchorSource};
 use jiff::SignedDuration;
 
@@ -22,14 +24,17 @@ pub(crate) struct DnsOptions {
     #[arg(long, value_name = "FILE")]
     trust_anchor: Option<PathBuf>,
 
-    /// Who checks DNSSEC signatures
-    #[arg(long, value_enum, default_value = "validate")]
-    dns_mode: Mode,
+    /// Who checks DNSSEC signatures [default: validate]
+    #[arg(long, value_enum)]
+    dns_mode: Option<Mode>,
 
-    /// Longest time for a look-up, such as 500ms or 10s
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
-    timeout: Duration,
+    /// Longest time for a look-up, such as 500ms or 10s [default: 10s; for the gateway 3s]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    timeout: Option<Duration>,
 }
+
+/// How long a person waits for an answer.
+const DEFAULT_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
@@ -45,14 +50,33 @@ impl DnsOptions {
         Resolver::new(ResolverConfig {
             servers: if self.resolver.is_empty() { Servers::System } else { Servers::List(self.resolver) },
             mode: match self.dns_mode {
-                Mode::Validate => DnsMode::Validate,
-                Mode::Ad => DnsMode::AdBit,
+                None | Some(Mode::Validate) => DnsMode::Validate,
+                Some(Mode::Ad) => DnsMode::AdBit,
             },
             trust_anchor: self.trust_anchor.map_or(TrustAnchorSource::Root, TrustAnchorSource::File),
-            timeout: self.timeout,
+            timeout: self.timeout.unwrap_or(DEFAULT_TIME),
             ..ResolverConfig::default()
         })
         .map_err(Error::Resolver)
+    }
+
+    /// Puts what was typed into a gateway's configuration.
+    pub(crate) fn configure(self, config: &mut DnsConfig) {
+        if !self.resolver.is_empty() {
+            config.resolver = self.resolver.iter().map(ToString::to_string).collect();
+        }
+        if let Some(mode) = self.dns_mode {
+            config.mode = match mode {
+                Mode::Validate => dance_gateway::config::DnsMode::Validate,
+                Mode::Ad => dance_gateway::config::DnsMode::Ad,
+            };
+        }
+        if self.trust_anchor.is_some() {
+            config.trust_anchor = self.trust_anchor;
+        }
+        if let Some(timeout) = self.timeout {
+            config.timeout = Span(timeout);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 pub(crate) mod connect;
 pub(crate) mod dns;
 pub(crate) mod extension;
+pub(crate) mod gateway;
 pub(crate) mod identity;
 pub(crate) mod match_;
 pub(crate) mod name;

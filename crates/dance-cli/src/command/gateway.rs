@@ -1,0 +1,210 @@
+//! `dance gateway`: the daemon, from a configuration file, flags, or both.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use dance_core::clientid::{ExtensionType, Profile};
+use dance_gateway::config::{ExtensionTypeSetting, LogNames, PolicySetting, ProfileSetting};
+use dance_gateway::origin::Origin;
+use dance_gateway::{Config, Gateway};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::command::dns::DnsOptions;
+use crate::command::{parse_extension_type, parse_profile};
+use crate::logging::{self, LogFormat};
+use crate::output;
+use crate::{Error, Exit, runtime};
+
+/// Run the gateway: terminate TLS, authenticate clients by DANE during the handshake, and tell the web application behind who connected.
+///
+/// The application finds the client's name in a request header; the gateway removes whatever clients send under that name. Everything
+/// can be set in a file, the simple case with flags alone; a flag wins over the file.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The configuration, in TOML; gateway.example.toml explains every key
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Check the configuration and everything it names, print the effective configuration, and end
+    #[arg(long)]
+    check: bool,
+
+    /// The address that clients connect to [default: 0.0.0.0:8443]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+
+    /// The server's certificate chain, its own first
+    #[arg(long, value_name = "PEM")]
+    certificate: Option<PathBuf>,
+
+    /// The key of the server's certificate
+    #[arg(long, value_name = "PEM")]
+    key: Option<PathBuf>,
+
+    /// The web application: HOST:PORT or unix:/PATH, on this host
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<Origin>,
+
+    /// Let the web application be on another host: whoever reaches the connection to it can forge the header
+    #[arg(long)]
+    unsafe_origin: bool,
+
+    /// A client to let in: a name, *.NAME for one more label, **.NAME for any number; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    allow: Vec<String>,
+
+    /// What becomes of clients that DANE does not authenticate [default: require]
+    #[arg(long, value_enum)]
+    policy: Option<Policy>,
+
+    /// The request header that tells the application who connected [default: Dane-Clientid]
+    #[arg(long, value_name = "NAME")]
+    header: Option<String>,
+
+    /// Wire profile: `current` or `2022` [default: current]
+    #[arg(long, value_parser = parse_profile)]
+    profile: Option<Profile>,
+
+    /// The extension's code point; both sides must agree on it [default: 0xffdc]
+    #[arg(long, value_name = "TYPE", value_parser = parse_extension_type)]
+    extension_type: Option<ExtensionType>,
+
+    /// How log lines are written
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+
+    /// How clients' names stand in the log [default: full]
+    #[arg(long, value_enum)]
+    log_names: Option<Names>,
+
+    #[command(flatten)]
+    dns: DnsOptions,
+}
+
+const AFTER_HELP: &str = "\
+EXAMPLES:
+    dance gateway --certificate server-chain.pem --key server-key.pem --origin 127.0.0.1:8080 \\
+        --allow '*._device.example.com'
+    dance gateway --config /etc/dance/gateway.toml
+    dance gateway --config /etc/dance/gateway.toml --check
+
+    The first line of the log tells the address, as `listening addr=0.0.0.0:8443`; then comes one for
+    every client. RUST_LOG sets how much is logged. SIGTERM and SIGINT end the gateway once requests
+    under way are finished, or after drain-timeout.
+
+EXIT CODES:
+    0  ended in order; with --check: the configuration is good
+    1  ended, but requests under way had to be cut off
+    2  wrong usage or configuration
+    3  the address cannot be listened on";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Policy {
+    /// They are refused during the handshake
+    Require,
+    /// They go on anonymously, and the application must look at the header
+    Optional,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Names {
+    /// As they are
+    Full,
+    /// As a digest under a key drawn at each start
+    Hashed,
+    /// Not at all
+    Off,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<Exit, Error> {
+        let (check, log_format) = (self.check, self.log_format);
+        let config = self.config()?;
+        let runtime = runtime()?;
+        if check {
+            return runtime.block_on(examine(&config));
+        }
+        logging::start(log_format);
+        runtime.block_on(serve(&config))
+    }
+
+    /// The file, or the defaults, with the flags put over it.
+    fn config(self) -> Result<Config, Error> {
+        let mut config = match &self.config {
+            Some(path) => Config::read(path).map_err(Error::GatewayConfig)?,
+            None => Config::default(),
+        };
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        config.certificate = self.certificate.or(config.certificate);
+        config.key = self.key.or(config.key);
+        config.origin = self.origin.or(config.origin);
+        config.unsafe_origin |= self.unsafe_origin;
+        if !self.allow.is_empty() {
+            config.allow = self.allow;
+        }
+        match self.policy {
+            None => {}
+            Some(Policy::Require) => config.policy = PolicySetting::Require,
+            Some(Policy::Optional) => config.policy = PolicySetting::Optional,
+        }
+        if let Some(header) = self.header {
+            config.header = header;
+        }
+        match self.profile {
+            None => {}
+            Some(Profile::Current) => config.profile = ProfileSetting::Current,
+            Some(Profile::Draft2022) => config.profile = ProfileSetting::Draft2022,
+        }
+        if let Some(extension_type) = self.extension_type {
+            config.extension_type = ExtensionTypeSetting(extension_type);
+        }
+        match self.log_names {
+            None => {}
+            Some(Names::Full) => config.log_names = LogNames::Full,
+            Some(Names::Hashed) => config.log_names = LogNames::Hashed,
+            Some(Names::Off) => config.log_names = LogNames::Off,
+        }
+        self.dns.configure(&mut config.dns);
+        Ok(config)
+    }
+}
+
+/// Starts everything as it would be started, but on a free loopback port, so that a gateway which is running is not in the way.
+async fn examine(config: &Config) -> Result<Exit, Error> {
+    let elsewhere = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config.clone() };
+    bind(&elsewhere)?;
+    output::print(config.to_string().trim_end())?;
+    Ok(Exit::Yes)
+}
+
+fn bind(config: &Config) -> Result<Gateway<dance_resolver::Resolver>, Error> {
+    let resolver = dance_gateway::resolver(config).map_err(Error::GatewayStart)?;
+    Gateway::bind(config, resolver).map_err(Error::GatewayStart)
+}
+
+async fn serve(config: &Config) -> Result<Exit, Error> {
+    // Before the address is told: whoever reads it may send a signal at once.
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let gateway = bind(config)?;
+    info!(addr = %gateway.local_addr(), "listening");
+    let shutdown = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("finishing requests under way");
+    };
+    if gateway.run(shutdown).await {
+        info!("ended");
+        Ok(Exit::Yes)
+    } else {
+        warn!("ended; requests under way were cut off after drain-timeout");
+        Ok(Exit::No)
+    }
+}
