@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dance_core::answer::LinkState;
-use domain::base::iana::{ExtendedErrorCode, Rcode, Rtype};
+use dance_core::answer::{LinkState, LookupFailure, TlsaAnswer};
+use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
 
 use crate::clock::Clock;
 use crate::config::DnsMode;
@@ -29,17 +29,15 @@ impl AdBit {
             Ok(reply) => reply,
             Err(fault) => return Outcome::fault(name, fault, clock.now()),
         };
-        if reply.message.header().rcode() == Rcode::SERVFAIL {
+        if reply.message.opt_rcode() == OptRcode::SERVFAIL {
             let fault = self.servfail(&reply, name, run).await;
             return Outcome::fault(name, fault, clock.now());
         }
-        let chain = Fault::check_code(&reply, name, Rtype::TLSA)
-            .and_then(|()| Chain::follow(&reply.message, name).map_err(|error| Fault::chain(error, name)));
         let header = reply.message.header();
         // The channel is loopback: it was checked when the resolver was made.
         let state = LinkState::from_ad(header.ad(), true);
-        match chain {
-            Ok(chain) => Outcome::judged(&chain, header.rcode(), Ok(state), DnsMode::AdBit, clock.now()),
+        match chain(&reply, name) {
+            Ok(chain) => Outcome::judged(&chain, reply.message.opt_rcode(), Ok(state), DnsMode::AdBit, clock.now()),
             Err(fault) => Outcome::fault(name, fault, clock.now()),
         }
     }
@@ -47,7 +45,7 @@ impl AdBit {
     async fn ask(&self, name: &DnsName, flags: Flags, run: &Run) -> Result<Reply, Fault> {
         run.asks(name, Rtype::TLSA);
         let question = Question { name: name.clone(), rtype: Rtype::TLSA, flags };
-        Ok(self.upstream.ask(&question, &run.sent).await?)
+        self.upstream.ask(&question, &run.sent).await.map_err(|no_reply| Fault::no_reply(no_reply, name, Rtype::TLSA))
     }
 
     /// SERVFAIL is how a validating resolver says Bogus, and how it says that it could not find out. The extended error tells; where
@@ -57,15 +55,21 @@ impl AdBit {
         if code.is_some_and(|code| (BOGUS_FIRST..=BOGUS_LAST).contains(&code.to_int())) {
             return Fault::bogus(Detail::ResolverSaysBogus { code });
         }
-        match self.ask(name, Flags::Unchecked, run).await {
-            Ok(unchecked) if Fault::check_code(&unchecked, name, Rtype::TLSA).is_ok() => {
-                Fault::bogus(Detail::ResolverSaysBogus { code: None })
-            }
-            Ok(_) | Err(_) => {
-                Fault::check_code(reply, name, Rtype::TLSA).err().unwrap_or_else(|| Fault::malformed(name))
-            }
+        let servfail = Fault::check_code(reply, name, Rtype::TLSA).err().unwrap_or_else(|| Fault::malformed(name));
+        let Ok(unchecked) = self.ask(name, Flags::Unchecked, run).await else { return servfail };
+        match chain(&unchecked, name) {
+            Ok(_) => Fault::bogus(Detail::ResolverSaysBogus { code: None }),
+            // A loop is why it gave up.
+            Err(fault @ Fault { answer: TlsaAnswer::Indeterminate(LookupFailure::AliasLimit), .. }) => fault,
+            Err(_) => servfail,
         }
     }
+}
+
+/// The chain of a reply that is an answer.
+fn chain(reply: &Reply, name: &DnsName) -> Result<Chain, Fault> {
+    Fault::check_code(reply, name, Rtype::TLSA)?;
+    Chain::follow(&reply.message, name).map_err(|error| Fault::chain(error, name))
 }
 
 /// RFC 8914 section 4: from DNSSEC Bogus (6) over expired, early and missing signatures and keys to NSEC Missing (12), all say that

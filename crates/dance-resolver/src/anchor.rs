@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use domain::base::Rtype;
-use domain::base::iana::SecurityAlgorithm;
+use bytes::Bytes;
+use domain::base::iana::{Class, SecurityAlgorithm};
 use domain::base::name::{Name, ToName as _};
+use domain::base::{RecordData as _, Rtype};
 use domain::dnssec::validator::anchor::TrustAnchors;
 use domain::dnssec::validator::base::{supported_algorithm, supported_digest};
 use domain::rdata::ZoneRecordData;
@@ -42,41 +43,26 @@ impl Anchors {
     }
 
     fn parse(text: &str, path: Option<&PathBuf>) -> Result<Self, AnchorError> {
-        let mut zonefile = Zonefile::from(text.as_bytes());
-        // The last line of a file need not end.
-        zonefile.extend_from_slice(b"\n");
-        zonefile.set_default_class(domain::base::iana::Class::IN);
+        let mut zonefile = Zonefile::new();
+        zonefile.set_default_class(Class::IN);
         zonefile.set_origin(Name::root());
         let mut owners = Vec::new();
-        loop {
-            let start = zonefile.current_offset();
-            let fault = |kind| AnchorError::Record { path: path.cloned(), line: line_at(text, start), kind };
-            let entry = match zonefile.next_entry() {
-                Ok(Some(entry)) => entry,
-                Ok(None) => break,
-                Err(error) => return Err(fault(RecordFault::Syntax { parser: error.to_string() })),
-            };
-            let record = match entry {
-                Entry::Record(record) => record,
-                Entry::Include { .. } => return Err(fault(RecordFault::Include)),
-            };
-            match record.data() {
-                ZoneRecordData::Ds(ds) => {
-                    if !supported_algorithm(&ds.algorithm()) || !supported_digest(&ds.digest_type()) {
-                        return Err(fault(RecordFault::Unsupported { algorithm: ds.algorithm() }));
+        // One entry at a time, so that a fault has its line.
+        for (line, entry) in entries(text) {
+            let fault = |kind| AnchorError::Record { path: path.cloned(), line, kind };
+            zonefile.extend_from_slice(entry.as_bytes());
+            zonefile.extend_from_slice(b"\n");
+            loop {
+                match zonefile.next_entry() {
+                    Ok(Some(Entry::Record(record))) => {
+                        check(record.data()).map_err(fault)?;
+                        owners.push(record.owner().to_name());
                     }
+                    Ok(Some(Entry::Include { .. })) => return Err(fault(RecordFault::Include)),
+                    Ok(None) => break,
+                    Err(_) => return Err(fault(RecordFault::Syntax)),
                 }
-                ZoneRecordData::Dnskey(key) => {
-                    if !supported_algorithm(&key.algorithm()) {
-                        return Err(fault(RecordFault::Unsupported { algorithm: key.algorithm() }));
-                    }
-                    if !key.is_zone_key() || key.is_revoked() {
-                        return Err(fault(RecordFault::KeyFlags { flags: key.flags() }));
-                    }
-                }
-                _ => return Err(fault(RecordFault::Type { found: record.rtype() })),
             }
-            owners.push(record.owner().to_name());
         }
         if owners.is_empty() {
             return Err(AnchorError::Empty { path: path.cloned() });
@@ -95,17 +81,43 @@ impl Anchors {
     }
 }
 
-/// The line of the first thing at or after `offset` that is neither blank nor comment, from 1.
-fn line_at(text: &str, offset: usize) -> usize {
-    let mut line = 1 + text.bytes().take(offset).filter(|&octet| octet == b'\n').count();
-    for rest in text.get(offset..).unwrap_or_default().lines() {
-        let rest = rest.trim();
-        if !rest.is_empty() && !rest.starts_with(';') {
-            break;
+/// Whether a record can be a trust anchor.
+fn check<N>(data: &ZoneRecordData<Bytes, N>) -> Result<(), RecordFault> {
+    match data {
+        ZoneRecordData::Ds(ds) if supported_algorithm(&ds.algorithm()) && supported_digest(&ds.digest_type()) => Ok(()),
+        ZoneRecordData::Ds(ds) => Err(RecordFault::Unsupported { algorithm: ds.algorithm() }),
+        ZoneRecordData::Dnskey(key) if !supported_algorithm(&key.algorithm()) => {
+            Err(RecordFault::Unsupported { algorithm: key.algorithm() })
         }
-        line += 1;
+        ZoneRecordData::Dnskey(key) if !key.is_zone_key() || key.is_revoked() => {
+            Err(RecordFault::KeyFlags { flags: key.flags() })
+        }
+        ZoneRecordData::Dnskey(_) => Ok(()),
+        other => Err(RecordFault::Type { found: other.rtype() }),
     }
-    line
+}
+
+/// The entries of a zone file, each with its first line, from 1: a line, or several as long as a parenthesis is open.
+fn entries(text: &str) -> impl Iterator<Item = (usize, String)> {
+    let mut lines = text.lines().enumerate();
+    std::iter::from_fn(move || {
+        let (index, first) = lines.next()?;
+        let mut entry = first.to_owned();
+        while open_parentheses(&entry)
+            && let Some((_, line)) = lines.next()
+        {
+            entry.push('\n');
+            entry.push_str(line);
+        }
+        Some((index + 1, entry))
+    })
+}
+
+fn open_parentheses(entry: &str) -> bool {
+    let count = |which| -> usize {
+        entry.lines().filter_map(|line| line.split(';').next()).map(|line| line.matches(which).count()).sum()
+    };
+    count('(') > count(')')
 }
 
 /// Why trust anchors cannot be used.
@@ -138,10 +150,7 @@ pub enum AnchorError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordFault {
     /// It does not parse.
-    Syntax {
-        /// What the zone-file parser says.
-        parser: String,
-    },
+    Syntax,
     /// An `$INCLUDE`.
     Include,
     /// Another type than DS and DNSKEY.
@@ -179,7 +188,7 @@ impl fmt::Display for AnchorError {
                 }
                 write!(f, " line {line}: ")?;
                 match kind {
-                    RecordFault::Syntax { parser } => write!(f, "{EXPECTED}, found what does not parse ({parser})"),
+                    RecordFault::Syntax => write!(f, "{EXPECTED}, found what does not parse"),
                     RecordFault::Include => write!(f, "{EXPECTED}, found $INCLUDE; put the records into this file"),
                     RecordFault::Type { found } => write!(f, "{EXPECTED}, found type {found}"),
                     RecordFault::Unsupported { algorithm } => write!(
@@ -197,3 +206,59 @@ impl fmt::Display for AnchorError {
 }
 
 impl std::error::Error for AnchorError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DS: &str = "E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D";
+
+    fn parse(text: &str) -> Result<Anchors, AnchorError> {
+        Anchors::load(&TrustAnchorSource::Text(text.to_owned()))
+    }
+
+    // SEC-15
+    #[test]
+    fn shipped_anchors() {
+        let anchors = Anchors::load(&TrustAnchorSource::Root).ok();
+        assert_eq!(anchors.map(|anchors| anchors.owners), Some(vec![Name::root(), Name::root()]));
+    }
+
+    // SEC-15
+    #[test]
+    fn records_with_and_without_ttl_class_dot_and_last_line_end() {
+        for text in [
+            format!(". IN DS 20326 8 2 {DS}"),
+            format!(". 172800 IN DS 20326 8 2 {DS}\n"),
+            format!("; keys\n\nexample.com DS 20326 8 2 (\n  {DS} )\n"),
+            ". IN DNSKEY 257 3 8 AwEAAQ==".to_owned(),
+        ] {
+            assert!(parse(&text).is_ok(), "{text}");
+        }
+    }
+
+    // SEC-15: the line, what was expected, what was found.
+    #[test]
+    fn faults() {
+        let cases = [
+            (
+                String::new(),
+                "trust anchor: expected DS or DNSKEY records, such as \". IN DS 20326 8 2 E06D...\", found none",
+            ),
+            (format!(". IN DS 20326 8 2 {DS}\n\n; and\nexample. IN A 192.0.2.1\n"), "line 4: expected DS or DNSKEY"),
+            (format!(". IN DS 20326 8 2 {DS}\n. IN DS 20326 8 2 xyz\n"), "line 2: expected DS or DNSKEY"),
+            (format!(". IN DS 1 15 2 {DS}"), "line 1: expected algorithm 5, 7, 8, 10 or 13"),
+            (format!(". IN DS 1 8 3 {DS}"), "line 1: expected algorithm 5, 7, 8, 10 or 13"),
+            ("\n$INCLUDE keys\n".to_owned(), "line 2: expected DS or DNSKEY"),
+            (". IN DNSKEY 385 3 8 AwEAAQ==".to_owned(), "found flags 385"),
+            (". IN DNSKEY 1 3 8 AwEAAQ==".to_owned(), "found flags 1"),
+        ];
+        for (text, expected) in cases {
+            let error = parse(&text).map(|_| ()).map_err(|error| error.to_string());
+            assert!(error.as_ref().is_err_and(|error| error.contains(expected)), "{text}: {error:?}");
+        }
+        let path = PathBuf::from("/nowhere/root.key");
+        let error = Anchors::load(&TrustAnchorSource::File(path)).map(|_| ());
+        assert!(error.is_err_and(|error| error.to_string().contains("/nowhere/root.key: cannot be read")));
+    }
+}

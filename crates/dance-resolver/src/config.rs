@@ -207,3 +207,37 @@ impl std::error::Error for ConfigError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_resolvers() {
+        let text = "# made by hand\n\nsearch example.com\nnameserver 192.0.2.1\n  nameserver\t2001:db8::1 # second\n\
+                    nameserver fe80::1%eth0\nnameserver\nnameservers 192.0.2.9\noptions trust-ad\n\
+                    nameserver 127.0.0.53\nnameserver 192.0.2.4\n";
+        let found: Vec<String> = resolv_conf(text).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["192.0.2.1:53", "[2001:db8::1]:53", "127.0.0.53:53"]);
+        assert!(resolv_conf("search example.com\n").is_empty());
+    }
+
+    #[test]
+    fn numbers_and_lists() {
+        let fine = ResolverConfig {
+            servers: Servers::List(vec![SocketAddr::from(([127, 0, 0, 1], 53))]),
+            ..ResolverConfig::default()
+        };
+        assert!(fine.check().is_ok());
+        assert!(fine.timeout < LOOKUP_BUDGET);
+        for config in [
+            ResolverConfig { cache_entries: 0, ..fine.clone() },
+            ResolverConfig { max_concurrent: 0, ..fine.clone() },
+            ResolverConfig { timeout: Duration::ZERO, ..fine.clone() },
+        ] {
+            assert!(matches!(config.check(), Err(ConfigError::Zero { .. })));
+        }
+        let nobody = ResolverConfig { servers: Servers::List(Vec::new()), ..fine };
+        assert!(matches!(nobody.check(), Err(ConfigError::NoServers)));
+    }
+}

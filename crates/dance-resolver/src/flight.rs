@@ -80,3 +80,60 @@ impl<K: Eq + Hash, V: Clone> Drop for Landing<K, V> {
 fn lock<K, V: Clone>(departures: &Mutex<Departures<K, V>>) -> MutexGuard<'_, Departures<K, V>> {
     departures.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "test code")]
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    // SEC-02
+    #[tokio::test]
+    async fn one_at_a_time() {
+        let flights = Flights::new();
+        let started = Arc::new(AtomicUsize::new(0));
+        let (done, wait) = oneshot::channel::<u8>();
+        let work = |wait: oneshot::Receiver<u8>| {
+            let started = Arc::clone(&started);
+            async move {
+                started.fetch_add(1, Ordering::SeqCst);
+                wait.await.unwrap()
+            }
+        };
+        let first = flights.join("key", || work(wait));
+        let second = flights.join("key", || work(oneshot::channel().1));
+        let other = flights.join("other", || work(oneshot::channel().1));
+        assert_eq!(flights.len(), 2);
+        drop(other);
+        assert_eq!(flights.len(), 1);
+        // One who stops waiting does not stop the others.
+        drop(first);
+        done.send(7).unwrap();
+        assert_eq!(second.await, 7);
+        assert_eq!(started.load(Ordering::SeqCst), 1);
+        // Landed: nothing is left, and the next one starts anew.
+        assert_eq!(flights.len(), 0);
+        let (done, wait) = oneshot::channel();
+        done.send(8).unwrap();
+        assert_eq!(flights.join("key", || work(wait)).await, 8);
+        assert_eq!(flights.len(), 0);
+    }
+
+    // SEC-02: work that nobody waits for any more is given up.
+    #[tokio::test]
+    async fn given_up_with_the_last_waiter() {
+        let flights = Flights::new();
+        let (done, wait) = oneshot::channel::<u8>();
+        let first = flights.join("key", || async { wait.await.unwrap() });
+        let second = first.clone();
+        drop(first);
+        assert!(!done.is_closed());
+        drop(second);
+        assert!(done.is_closed());
+        assert_eq!(flights.len(), 0);
+    }
+}

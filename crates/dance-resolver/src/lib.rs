@@ -48,7 +48,7 @@ pub use config::{
     CACHE_ENTRIES, ConfigError, DNS_PORT, DnsMode, MAX_CONCURRENT_LOOKUPS, RESOLV_CONF, ResolverConfig, Servers,
     TrustAnchorSource,
 };
-pub use domain::base::iana::{ExtendedErrorCode, Rcode, Rtype};
+pub use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
 pub use limits::{
     CHECK_BUDGET, LOOKUP_BUDGET, Limits, LimitsError, MAX_IN_FLIGHT, MAX_IN_FLIGHT_PER_ADDRESS, MAX_IN_FLIGHT_PER_ENTRY,
 };

@@ -156,11 +156,6 @@ impl InFlight {
             }
         }
     }
-
-    #[cfg(test)]
-    fn addresses_held(&self) -> usize {
-        self.addresses.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
-    }
 }
 
 /// Look-ups in flight for each allow-list entry of one listener, by position.
@@ -227,5 +222,47 @@ fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         v4 @ IpAddr::V4(_) => v4,
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "test code")]
+
+    use super::*;
+
+    // SEC-01, SEC-02: counts fall back to nothing, and addresses are forgotten.
+    #[test]
+    fn nothing_is_left_behind() {
+        let limits = Limits { total: 3, per_address: 2, per_entry: 2, ..Limits::default() };
+        let in_flight = Arc::new(InFlight::new(&limits));
+        let entries = Arc::new(Entries::new(2, &limits));
+        let acquire = |peer: &str, entry| Permit::acquire(&in_flight, &entries, peer.parse().unwrap(), entry);
+        let held = || {
+            let addresses: usize = in_flight.addresses.iter().map(|shard| shard.lock().unwrap().len()).sum();
+            let entries: Vec<_> = entries.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+            (in_flight.total.load(Ordering::Relaxed), addresses, entries)
+        };
+        let first = acquire("192.0.2.1", 0).ok().unwrap();
+        let second = acquire("::ffff:192.0.2.1", 1).ok().unwrap();
+        assert_eq!(held(), (2, 1, vec![1, 1]));
+        assert_eq!(acquire("192.0.2.1", 0).err(), Some(LimitExceeded::Address));
+        let third = acquire("2001:db8::1", 0).ok().unwrap();
+        assert_eq!(acquire("192.0.2.2", 1).err(), Some(LimitExceeded::Total));
+        drop(second);
+        assert_eq!(acquire("192.0.2.2", 0).err(), Some(LimitExceeded::Entry));
+        // A position that is not on the list has no room.
+        assert_eq!(acquire("192.0.2.2", 2).err(), Some(LimitExceeded::Entry));
+        assert_eq!(held(), (2, 2, vec![2, 0]));
+        drop((first, third));
+        assert_eq!(held(), (0, 0, vec![0, 0]));
+    }
+
+    #[test]
+    fn one_client_is_one_network() {
+        let text = |peer: &str| network(peer.parse().unwrap()).to_string();
+        assert_eq!(text("192.0.2.1"), "192.0.2.1");
+        assert_eq!(text("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(text("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 }

@@ -1,5 +1,6 @@
 //! From a judged reply to an answer: its records or denial, how long it is good for, and the account of it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use dance_core::answer::{
     MAX_RECORDS, TlsaAnswer,
 };
 use dance_core::tlsa::TlsaRdata;
-use domain::base::iana::{Rcode, Rtype};
+use domain::base::iana::{OptRcode, Rtype};
 
 use crate::config::DnsMode;
 use crate::reply::{Chain, ChainError, DnsName, Rrset, question_text, text};
 use crate::source::{Detail, Link};
-use crate::upstream::{Reply, Unreachable};
+use crate::upstream::{NoReply, Reply};
 
 /// Longest time in seconds that an answer is kept on a resolver's word, which says nothing of when the signatures behind it end. Resolvers pass
 /// on TTLs of a day for signatures with hours left.
@@ -43,12 +44,29 @@ impl Fault {
 
     /// What an error code says; nothing for the two codes that come with an answer.
     pub(crate) fn check_code(reply: &Reply, name: &DnsName, rtype: Rtype) -> Result<(), Self> {
-        let rcode = reply.message.header().rcode();
-        match TlsaAnswer::from_rcode(rcode.to_int()) {
+        // With the upper bits, which are in the OPT record.
+        let rcode = reply.message.opt_rcode();
+        // Codes that do not fit into eight bits are errors as well.
+        match TlsaAnswer::from_rcode(u8::try_from(rcode.to_int()).unwrap_or(u8::MAX)) {
             None => Ok(()),
             Some(answer) => {
                 let question = question_text(name, rtype);
                 Err(Self { answer, detail: Detail::ErrorCode { server: reply.server, rcode, question } })
+            }
+        }
+    }
+
+    /// Why no reply came to the question for `name` and `rtype`.
+    pub(crate) fn no_reply(no_reply: NoReply, name: &DnsName, rtype: Rtype) -> Self {
+        let question = question_text(name, rtype);
+        match no_reply {
+            NoReply::Silence => Self::failure(LookupFailure::Timeout, Detail::NoReply { question: Some(question) }),
+            // What came over TCP was no reply.
+            NoReply::Failed { kind: io::ErrorKind::InvalidData, .. } => {
+                Self::failure(LookupFailure::Malformed, Detail::MalformedReply { question })
+            }
+            NoReply::Failed { server, kind, os_error } => {
+                Self::failure(LookupFailure::Unreachable, Detail::Unreachable { server, kind, os_error })
             }
         }
     }
@@ -60,12 +78,6 @@ impl Fault {
                 Self::failure(LookupFailure::AliasLimit, Detail::AliasLimit { owner: text(&owner) })
             }
         }
-    }
-}
-
-impl From<Unreachable> for Fault {
-    fn from(Unreachable { server, error }: Unreachable) -> Self {
-        Self::failure(LookupFailure::Unreachable, Detail::Unreachable { server, error })
     }
 }
 
@@ -95,7 +107,7 @@ impl Outcome {
     /// A chain was seen and judged, in a reply with code `rcode`, NOERROR or NXDOMAIN.
     pub(crate) fn judged(
         chain: &Chain,
-        rcode: Rcode,
+        rcode: OptRcode,
         state: Result<LinkState, Fault>,
         mode: DnsMode,
         now: UnixTime,
@@ -127,7 +139,7 @@ impl Outcome {
 }
 
 /// The answer of a Secure chain and until when it is good.
-fn secure(chain: &Chain, rcode: Rcode, mode: DnsMode, now: UnixTime) -> Result<(TlsaAnswer, UnixTime), Fault> {
+fn secure(chain: &Chain, rcode: OptRcode, mode: DnsMode, now: UnixTime) -> Result<(TlsaAnswer, UnixTime), Fault> {
     // Each link must have a signature that is valid now, by our own clock and without memory.
     if mode == DnsMode::Validate
         && let Some(bare) = chain.links().find(|set| !set.is_signed())
@@ -135,9 +147,9 @@ fn secure(chain: &Chain, rcode: Rcode, mode: DnsMode, now: UnixTime) -> Result<(
         return Err(Fault::bogus(Detail::SignatureMissing { owner: text(&bare.owner), rtype: bare.rtype }));
     }
     let end = match (&chain.tlsa, rcode) {
-        (None, Rcode::NXDOMAIN) => ChainEnd::Denied(DenialKind::Nxdomain),
+        (None, OptRcode::NXDOMAIN) => ChainEnd::Denied(DenialKind::Nxdomain),
         (None, _) => ChainEnd::Denied(DenialKind::Nodata),
-        (Some(_), Rcode::NXDOMAIN) => return Err(Fault::malformed(&chain.end)),
+        (Some(_), OptRcode::NXDOMAIN) => return Err(Fault::malformed(&chain.end)),
         (Some(tlsa), _) => ChainEnd::Records {
             // One more than can be usable, so that the core sees the excess and memory does not grow with it.
             records: tlsa.data.iter().take(MAX_RECORDS + 1).map(|data| TlsaRdata::from_wire(data)).collect(),

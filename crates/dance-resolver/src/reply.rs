@@ -48,7 +48,7 @@ pub(crate) struct Rrset {
     pub(crate) rtype: Rtype,
     /// The smallest of its records' and signatures' TTLs.
     pub(crate) ttl: u32,
-    /// RDATA as received, each once; the uncompressed target for CNAME and DNAME.
+    /// RDATA as received, each once; the target, uncompressed and in lower case, for CNAME and DNAME.
     pub(crate) data: Vec<Bytes>,
     signatures: Vec<Signature>,
 }
@@ -164,6 +164,10 @@ impl Chain {
     pub(crate) fn follow(message: &Message<Bytes>, qname: &DnsName) -> Result<Self, ChainError> {
         let mut answer = rrsets(message.answer()?)?;
         let authority = rrsets(message.authority()?)?;
+        // Nothing in it is used, but a message that does not decode to its end is not half believed.
+        for record in message.additional()? {
+            record?;
+        }
         let mut aliases = Vec::new();
         let mut visited = vec![qname.clone()];
         let mut name = qname.clone();
@@ -315,11 +319,11 @@ fn rrsets(section: RecordSection<'_, Bytes>) -> Result<Vec<Rrset>, ChainError> {
             }
             Rtype::CNAME => {
                 let cname = record.to_record::<Cname<ParsedName<_>>>()?.ok_or(ChainError::Malformed)?;
-                (Rtype::CNAME, Some(cname.data().cname().to_name::<Bytes>().into_octets()), None)
+                (Rtype::CNAME, Some(cname.data().cname().to_canonical_name::<Bytes>().into_octets()), None)
             }
             Rtype::DNAME => {
                 let dname = record.to_record::<Dname<ParsedName<_>>>()?.ok_or(ChainError::Malformed)?;
-                (Rtype::DNAME, Some(dname.data().dname().to_name::<Bytes>().into_octets()), None)
+                (Rtype::DNAME, Some(dname.data().dname().to_canonical_name::<Bytes>().into_octets()), None)
             }
             rtype => {
                 let data = record.to_record::<UnknownRecordData<_>>()?.ok_or(ChainError::Malformed)?;
@@ -341,4 +345,108 @@ fn rrsets(section: RecordSection<'_, Bytes>) -> Result<Vec<Rrset>, ChainError> {
         }
     }
     Ok(sets)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "test code")]
+
+    use domain::base::{MessageBuilder, Ttl};
+    use domain::rdata::Tlsa;
+
+    use super::*;
+
+    fn name(text: &str) -> DnsName {
+        text.parse().unwrap()
+    }
+
+    enum Rr<'a> {
+        Cname(&'a str, &'a str),
+        Dname(&'a str, &'a str),
+        Tlsa(&'a str),
+    }
+    use Rr::{Cname as C, Dname as D, Tlsa as T};
+
+    /// The end of the chain from `a.example.` in an answer of these records.
+    fn follow(records: &[Rr<'_>]) -> Result<String, ChainError> {
+        let mut builder = MessageBuilder::new_vec().question();
+        builder.push((name("a.example."), Rtype::TLSA)).unwrap();
+        let mut builder = builder.answer();
+        let ttl = Ttl::from_secs(60);
+        for record in records {
+            match record {
+                C(owner, target) => builder.push((name(owner), ttl, Cname::new(name(target)))),
+                D(owner, target) => builder.push((name(owner), ttl, Dname::new(name(target)))),
+                T(owner) => {
+                    let tlsa = Tlsa::new(3.into(), 1.into(), 1.into(), vec![0u8; 32]);
+                    builder.push((name(owner), ttl, tlsa))
+                }
+            }
+            .unwrap();
+        }
+        let message = Message::from_octets(Bytes::from(builder.finish())).unwrap();
+        let chain = Chain::follow(&message, &name("a.example."))?;
+        Ok(format!("{} {}", chain.end, if chain.tlsa.is_some() { "TLSA" } else { "-" }))
+    }
+
+    // DNS-05
+    #[test]
+    fn one_chain_and_nothing_else() {
+        let ok = |end: &str| Ok(end.to_owned());
+        assert_eq!(follow(&[]), ok("a.example -"));
+        assert_eq!(follow(&[T("A.example.")]), ok("a.example TLSA"));
+        assert_eq!(follow(&[T("c.test."), C("b.test.", "c.test."), C("a.example.", "b.test.")]), ok("c.test TLSA"));
+        // The same record twice is one.
+        assert_eq!(follow(&[C("a.example.", "b.test."), C("a.example.", "B.test."), T("b.test.")]), ok("b.test TLSA"));
+        assert_eq!(follow(&[D("example.", "test."), T("a.test.")]), ok("a.test TLSA"));
+        assert_eq!(follow(&[D("example.", "test."), C("a.example.", "a.test."), T("a.test.")]), ok("a.test TLSA"));
+
+        let malformed = Err(ChainError::Malformed);
+        // Records at a name that the chain does not end in, or does not lead through.
+        assert_eq!(follow(&[T("b.test.")]), malformed);
+        assert_eq!(follow(&[C("a.example.", "b.test."), T("a.example."), T("b.test.")]), malformed);
+        assert_eq!(follow(&[C("b.test.", "c.test.")]), malformed);
+        // Two ways on.
+        assert_eq!(follow(&[C("a.example.", "b.test."), C("a.example.", "c.test.")]), malformed);
+        assert_eq!(follow(&[D("example.", "test."), C("a.example.", "b.test."), T("b.test.")]), malformed);
+        assert_eq!(follow(&[D("example.", "test."), D(".", "net.")]), malformed);
+        // A DNAME says nothing of its own owner.
+        assert_eq!(follow(&[D("a.example.", "test.")]), malformed);
+    }
+
+    // DNS-05
+    #[test]
+    fn loops_and_length() {
+        let limit = |at: &str| Err(ChainError::AliasLimit(name(at)));
+        assert_eq!(follow(&[C("a.example.", "A.example.")]), limit("a.example."));
+        assert_eq!(follow(&[C("a.example.", "b.test."), C("b.test.", "a.example.")]), limit("a.example."));
+        // Each time round, the name grows.
+        assert!(matches!(follow(&[D("example.", "b.example.")]), Err(ChainError::AliasLimit(_))));
+        let hosts: Vec<String> = (1..=9).map(|n| format!("h{n}.test.")).collect();
+        let chain = |links: usize| {
+            let targets = hosts.iter().take(links);
+            let owners = std::iter::once("a.example.").chain(hosts.iter().map(String::as_str));
+            owners.zip(targets).map(|(owner, target)| C(owner, target)).collect::<Vec<_>>()
+        };
+        assert_eq!(follow(&chain(MAX_ALIAS_LINKS)), Ok("h8.test -".to_owned()));
+        assert_eq!(follow(&chain(MAX_ALIAS_LINKS + 1)), limit("h9.test."));
+    }
+
+    // DNS-05: a name that no longer fits is the end of it.
+    #[test]
+    fn names_that_grow_too_long() {
+        let label = "x".repeat(60);
+        let target = format!("{label}.{label}.{label}.{label}.example.");
+        assert_eq!(follow(&[D("example.", &target)]), Err(ChainError::Malformed));
+    }
+
+    #[test]
+    fn signature_times_near_the_turn_of_the_era() {
+        let at = |seconds: u64| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let era = 1u64 << 32;
+        assert_eq!(time(1000, at(900)), 1000);
+        assert_eq!(time(1000, at(1_100)), 1000);
+        assert_eq!(time(5, at(era - 5)), era + 5);
+        assert_eq!(time(u32::MAX, at(era + 5)), era - 1);
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dance_core::UnixTime;
 use dance_core::answer::{LinkState, TlsaAnswer};
 use dance_core::name::OwnerName;
-use domain::base::iana::{ExtendedErrorCode, Rcode, Rtype};
+use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
 
 /// Something that looks up TLSA RRsets in their DNSSEC validation state.
 pub trait TlsaSource: Send + Sync {
@@ -120,7 +120,7 @@ pub enum Detail {
         /// The resolver.
         server: SocketAddr,
         /// The code.
-        rcode: Rcode,
+        rcode: OptRcode,
         /// What was asked for.
         question: Arc<str>,
     },
@@ -134,7 +134,9 @@ pub enum Detail {
         /// The resolver.
         server: SocketAddr,
         /// Why.
-        error: std::io::ErrorKind,
+        kind: std::io::ErrorKind,
+        /// The system's number for it, where there is one.
+        os_error: Option<i32>,
     },
     /// The reply does not decode, or holds what belongs to no answer.
     MalformedReply {
@@ -190,10 +192,14 @@ impl fmt::Display for Detail {
             Self::NoReply { question: None } => {
                 f.write_str("too many look-ups were under way: this one's time ran out before its turn came")
             }
-            Self::Unreachable { server, error } => write!(
-                f,
-                "the resolver {server} cannot be reached ({error}): check that it runs and that the address is right"
-            ),
+            Self::Unreachable { server, kind, os_error } => {
+                write!(f, "the resolver {server} cannot be reached (")?;
+                match os_error {
+                    Some(number) => std::io::Error::from_raw_os_error(*number).fmt(f)?,
+                    None => kind.fmt(f)?,
+                }
+                f.write_str("): check that it runs and that the address is right")
+            }
             Self::MalformedReply { question } => {
                 write!(f, "the reply does not decode, or is no answer, when asked for {question}")
             }

@@ -71,34 +71,38 @@ pub(crate) struct Reply {
     pub(crate) server: SocketAddr,
 }
 
-/// Every resolver failed at once; the last one.
+/// Why there is no reply.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Unreachable {
-    pub(crate) server: SocketAddr,
-    pub(crate) error: io::ErrorKind,
+pub(crate) enum NoReply {
+    /// None came in time.
+    Silence,
+    /// Every resolver failed; the last one.
+    Failed { server: SocketAddr, kind: io::ErrorKind, os_error: Option<i32> },
 }
 
 /// The configured resolvers.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     servers: Box<[SocketAddr]>,
+    /// How long to wait for a reply, over all sends.
+    patience: Duration,
     /// Which to ask first: the last that answered when another did not.
     preferred: AtomicUsize,
 }
 
 impl Upstream {
-    pub(crate) fn new(servers: Vec<SocketAddr>) -> Self {
-        Self { servers: servers.into(), preferred: AtomicUsize::new(0) }
+    pub(crate) fn new(servers: Vec<SocketAddr>, patience: Duration) -> Self {
+        Self { servers: servers.into(), patience, preferred: AtomicUsize::new(0) }
     }
 
-    /// Asks until a reply comes. Waits for ever if none does: the caller has the time limit. Each message sent is counted in `sent`.
-    pub(crate) async fn ask(&self, question: &Question, sent: &AtomicUsize) -> Result<Reply, Unreachable> {
+    /// Asks until a reply comes. Each message sent is counted in `sent`.
+    pub(crate) async fn ask(&self, question: &Question, sent: &AtomicUsize) -> Result<Reply, NoReply> {
+        let give_up = Instant::now() + self.patience;
         let first = self.preferred.load(Ordering::Relaxed);
         let server = |send: usize| self.servers.get((first + send) % self.servers.len()).copied();
         let mut pending = FuturesUnordered::new();
-        let mut sends = 0;
-        let mut failures = 0;
-        let mut last_failure = None;
+        let (mut sends, mut failures) = (0, 0);
+        let mut failure = NoReply::Silence;
         let mut send_now = true;
         let mut resend_at = Instant::now();
         loop {
@@ -106,6 +110,8 @@ impl Upstream {
                 pending.push(async move { (server, ask_one(server, question, sent).await) });
                 sends += 1;
                 resend_at = Instant::now() + RESEND_AFTER;
+            } else if pending.is_empty() {
+                return Err(failure);
             }
             send_now = tokio::select! {
                 Some((server, result)) = pending.next() => match result {
@@ -115,19 +121,14 @@ impl Upstream {
                     }
                     Err(error) => {
                         failures += 1;
-                        last_failure = Some(Unreachable { server, error: error.kind() });
-                        // Each resolver that fails at once is asked once; one that keeps silent may have lost the question.
-                        failures < self.servers.len() && sends < MAX_SENDS.max(self.servers.len())
+                        failure = NoReply::Failed { server, kind: error.kind(), os_error: error.raw_os_error() };
+                        // One that fails at once is asked once; one that keeps silent may have lost the question.
+                        failures < self.servers.len() && sends < self.servers.len().max(MAX_SENDS)
                     }
                 },
                 () = sleep_until(resend_at), if sends < MAX_SENDS => true,
+                () = sleep_until(give_up) => return Err(NoReply::Silence),
             };
-            if !send_now
-                && pending.is_empty()
-                && let Some(failure) = last_failure
-            {
-                return Err(failure);
-            }
         }
     }
 

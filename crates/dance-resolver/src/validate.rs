@@ -1,6 +1,6 @@
 //! Validation in this process, by `domain`'s validator and with guards around what it leaves open.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dance_core::UnixTime;
@@ -24,9 +24,9 @@ use crate::upstream::{Flags, Question, Reply, Upstream};
 /// How long one validator is used. It takes signatures that it has once verified for good beyond their end and never forgets them, so
 /// it is replaced.
 const VALIDATOR_LIFETIME: Duration = Duration::from_secs(300);
-/// After a Bogus answer the validator is replaced too, as it may remember a zone as Bogus for that zone's whole TTL; but not more often
-/// than failures are forgotten.
-const RENEWAL_AFTER_BOGUS: Duration = MAX_FAILURE_CACHE;
+/// After a Bogus answer it is replaced at this age: it may remember a zone as Bogus for that zone's whole TTL. Less than the time for which
+/// failures are remembered, so that the next look-up finds a new one, and enough that nobody can make every look-up start from nothing.
+const LIFETIME_AFTER_BOGUS: Duration = Duration::from_secs(MAX_FAILURE_CACHE.as_secs() - 1);
 /// Names and zones that a validator remembers. Its default of 100 is for one user; here strangers choose names.
 const VALIDATOR_NODES: u64 = 10_000;
 
@@ -37,23 +37,47 @@ pub(crate) struct Validation {
     upstream: Arc<Upstream>,
     anchors: Anchors,
     keys: KeySource,
-    current: Mutex<(Arc<Validator>, Instant)>,
+    current: Mutex<Current>,
+}
+
+/// The validator in use.
+struct Current {
+    validator: Arc<Validator>,
+    since: Instant,
+    lifetime: Duration,
+}
+
+impl Current {
+    fn new(anchors: &Anchors, keys: &KeySource) -> Self {
+        Self { validator: validator(anchors, keys), since: Instant::now(), lifetime: VALIDATOR_LIFETIME }
+    }
 }
 
 impl Validation {
     pub(crate) fn new(upstream: Arc<Upstream>, anchors: Anchors) -> Self {
         let keys = KeySource::new(Arc::clone(&upstream));
-        let current = Mutex::new((validator(&anchors, &keys), Instant::now()));
+        let current = Mutex::new(Current::new(&anchors, &keys));
         Self { upstream, anchors, keys, current }
     }
 
-    /// The validator, replaced if it is as old as `lifetime`.
-    fn validator(&self, lifetime: Duration) -> Arc<Validator> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.1.elapsed() >= lifetime {
-            *current = (validator(&self.anchors, &self.keys), Instant::now());
+    /// Held for a comparison, or while a validator is made; a poisoned lock guards nothing half done.
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The validator in use, or the next one if its time is over.
+    fn validator(&self) -> Arc<Validator> {
+        let mut current = self.current();
+        if current.since.elapsed() >= current.lifetime {
+            *current = Current::new(&self.anchors, &self.keys);
         }
-        Arc::clone(&current.0)
+        Arc::clone(&current.validator)
+    }
+
+    /// Sees to it that the next look-up, once this one's failure is forgotten, starts from what the network says then.
+    fn distrust(&self, run: &Run) {
+        self.keys.forget(run);
+        self.current().lifetime = LIFETIME_AFTER_BOGUS;
     }
 
     /// Asks and validates, without limit of time. Must run where [`RUN`](crate::run::RUN) is `run`.
@@ -63,13 +87,14 @@ impl Validation {
             Err(fault) => return Outcome::fault(name, fault, clock.now()),
         };
         let state = self.validate(&reply, &chain, clock, run).await;
-        Outcome::judged(&chain, reply.message.header().rcode(), state, DnsMode::Validate, clock.now())
+        Outcome::judged(&chain, reply.message.opt_rcode(), state, DnsMode::Validate, clock.now())
     }
 
     async fn ask(&self, name: &DnsName, run: &Run) -> Result<(Reply, Chain), Fault> {
         run.asks(name, Rtype::TLSA);
         let question = Question { name: name.clone(), rtype: Rtype::TLSA, flags: Flags::Unchecked };
-        let reply = self.upstream.ask(&question, &run.sent).await?;
+        let reply = self.upstream.ask(&question, &run.sent).await;
+        let reply = reply.map_err(|no_reply| Fault::no_reply(no_reply, name, Rtype::TLSA))?;
         // Before anything else: the validator would take the emptiness of an error reply for a broken proof.
         Fault::check_code(&reply, name, Rtype::TLSA)?;
         let chain = Chain::follow(&reply.message, name).map_err(|error| Fault::chain(error, name))?;
@@ -77,7 +102,7 @@ impl Validation {
     }
 
     async fn validate(&self, reply: &Reply, chain: &Chain, clock: &Clock, run: &Run) -> Result<LinkState, Fault> {
-        let validator = self.validator(VALIDATOR_LIFETIME);
+        let validator = self.validator();
         let mut message = reply.message.clone();
         let result = tokio::select! {
             biased;
@@ -90,9 +115,7 @@ impl Validation {
             Ok((ValidationState::Indeterminate, _)) => Ok(LinkState::Indeterminate),
             Ok((ValidationState::Bogus, error)) => {
                 let detail = self.explain(reply, error, clock.now(), run);
-                // So that the next look-up starts from what the network says then.
-                self.keys.forget(run);
-                self.validator(RENEWAL_AFTER_BOGUS);
+                self.distrust(run);
                 Err(Fault::bogus(detail))
             }
             Err(_) => Err(Fault::malformed(&chain.end)),

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dance_core::UnixTime;
 use dance_core::answer::{DenialKind, SecureTlsa, TlsaAnswer};
+use dance_core::clientid::{ClientForm, Profile};
+use dance_core::matching::{Credential, MatchOptions};
 use dance_core::name::{ClientName, OwnerName};
+use dance_core::policy::{AllowList, OnLookupFailure, Policy, WildcardEndEntity};
+use dance_core::verdict::{ClientId, Presented, Settings};
+use dance_core::{SubjectPublicKeyInfoDer, UnixTime};
 use dance_resolver::{Clock, Lookup, Resolver, ResolverConfig, Servers, TrustAnchorSource, now};
 use dance_testkit::SignedWorld;
 
@@ -68,5 +72,27 @@ impl TestClock {
         Clock::from_fn(move || {
             UnixTime::since_unix_epoch(Duration::from_secs(now().as_secs() + ahead.load(Ordering::SeqCst)))
         })
+    }
+}
+
+/// A listener that admits everybody under `example.test` and requires authentication.
+pub(crate) fn settings(allow: &[&str]) -> Settings {
+    Settings {
+        profile: Profile::Current,
+        policy: Policy::Require,
+        on_lookup_failure: OnLookupFailure::Abort,
+        allow_list: AllowList::parse(allow.iter().copied()).unwrap(),
+        service_label: None,
+        derive_without_signal: false,
+        wildcard_ee: WildcardEndEntity::Accept,
+        matching: MatchOptions::default(),
+    }
+}
+
+/// A client with a raw public key that conveys `name`.
+pub(crate) fn client(name: &str, spki: &[u8]) -> Presented {
+    Presented {
+        credential: Some(Credential::RawPublicKey(SubjectPublicKeyInfoDer::from(spki.to_vec()))),
+        client_id: ClientId::Form(ClientForm::Name(ClientName::parse(name.as_bytes()).unwrap())),
     }
 }
