@@ -189,6 +189,22 @@ pub enum Place {
     NewSessionTicket,
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClientHello => "a ClientHello",
+            Self::ServerHello => "a ServerHello",
+            Self::HelloRetryRequest => "a HelloRetryRequest",
+            Self::EncryptedExtensions => "EncryptedExtensions",
+            Self::CertificateRequest => "a CertificateRequest",
+            Self::ServerCertificate => "a server's Certificate",
+            Self::ClientCertificate => "a client's Certificate",
+            Self::ClientCertificateLater => "a later entry of a client's Certificate",
+            Self::NewSessionTicket => "a NewSessionTicket",
+        })
+    }
+}
+
 /// What a receiver does with an extension at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
@@ -284,7 +300,7 @@ impl fmt::Display for ExtensionError {
             Self::Length { said, found } => {
                 write!(f, "the length octet says {said}, but {found} octets of name follow")
             }
-            Self::Misplaced(place) => write!(f, "dane_clientid does not belong in {place:?}"),
+            Self::Misplaced(place) => write!(f, "dane_clientid does not belong in {place}"),
             Self::Name(error) => write!(f, "the client name is invalid: {error}"),
             Self::NoLength => {
                 f.write_str("expected a length octet, found empty extension data (a peer of the 2022 profile?)")
@@ -296,7 +312,7 @@ impl fmt::Display for ExtensionError {
                     "expected an empty signal (profile 2022), found {octets} octets (a peer of the current profile?)"
                 )
             }
-            Self::Unsolicited(place) => write!(f, "dane_clientid in {place:?} answers nothing that was asked"),
+            Self::Unsolicited(place) => write!(f, "dane_clientid in {place} answers nothing that was asked"),
             Self::ZeroName => f.write_str("expected a client name, found one of zero length"),
         }
     }

@@ -18,6 +18,7 @@ use crate::answer::MAX_RECORDS;
 use crate::message::{MAX_CERTIFICATES, MAX_MESSAGE_LEN};
 use crate::name::ClientName;
 use crate::pkix::{self, PathFault, PathValidator};
+use crate::policy::WildcardEndEntity;
 use crate::search::{Budget, Candidate, End, Node, Tried, search};
 use crate::tlsa::{CertUsage, MatchingType, Selector, TlsaFields, TlsaRdata, Unusable};
 use crate::x509::{AltName, Certificate};
@@ -93,6 +94,8 @@ pub enum Outcome {
     UnusableTooMany,
     /// Usage 1 or 3 at a user name: the key's holder, not the domain, would assert who it is (requirements 2.5).
     UnusableUserMode,
+    /// Usage 3, it matches, and the RRset was synthesised from a wildcard where that does not count (SEC-08).
+    WildcardEndEntity,
     /// User mode: chain and domain match, but the certificate does not hold exactly one valid user id.
     UserId,
 }
@@ -114,6 +117,7 @@ impl Outcome {
             Self::UnusableTooMany => "unusable-too-many",
             Self::UnusableUserMode => "unusable-user-mode",
             Self::UserId => "user-id-invalid",
+            Self::WildcardEndEntity => "wildcard-end-entity",
         }
     }
 
@@ -132,7 +136,8 @@ impl Outcome {
             | Self::NotReached
             | Self::Path(_)
             | Self::Shadowed
-            | Self::UserId => true,
+            | Self::UserId
+            | Self::WildcardEndEntity => true,
         }
     }
 }
@@ -157,6 +162,9 @@ impl fmt::Display for Outcome {
             }
             Self::UserId => {
                 f.write_str("matches the chain, but the certificate does not hold exactly one valid user id")
+            }
+            Self::WildcardEndEntity => {
+                f.write_str("matches, but by a wildcard, under which every key holder could use every name")
             }
         }
     }
@@ -214,6 +222,19 @@ pub fn match_rrset(
     now: UnixTime,
     paths: &dyn PathValidator,
 ) -> MatchReport {
+    match_with(records, credential, name, options, WildcardEndEntity::Accept, now, paths)
+}
+
+/// As [`match_rrset`]. With [`WildcardEndEntity::Reject`] the RRset comes from a wildcard and usage 3 does not count.
+pub(crate) fn match_with(
+    records: &[TlsaRdata],
+    credential: &Credential,
+    name: &ClientName,
+    options: &MatchOptions,
+    end_entity: WildcardEndEntity,
+    now: UnixTime,
+    paths: &dyn PathValidator,
+) -> MatchReport {
     // In user mode the certificate names the domain, and the user in it.
     let domain = if options.user_mode { name.without_user_label() } else { None };
     let mut rows = filter(records, credential, options, domain.is_some());
@@ -243,7 +264,12 @@ pub fn match_rrset(
             }
         };
         let mut user = None;
-        if fields.usage != CertUsage::DANE_EE {
+        if fields.usage == CertUsage::DANE_EE {
+            if end_entity == WildcardEndEntity::Reject {
+                row.outcome = Outcome::WildcardEndEntity;
+                continue;
+            }
+        } else {
             if !engine.leaf.holds(domain.as_ref().unwrap_or(name)) {
                 row.outcome = Outcome::NameMismatch;
                 mismatch.get_or_insert(Conclusion::NameMismatch { index: row.index, depth });

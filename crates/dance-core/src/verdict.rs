@@ -11,12 +11,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::answer::TlsaAnswer;
 use crate::clientid::{ClientForm, ExtensionError, Profile};
-use crate::matching::{Conclusion, Credential, Match, MatchOptions, RecordOutcome, match_rrset};
+use crate::matching::{Conclusion, Credential, Match, MatchOptions, Outcome, RecordOutcome, match_with};
 use crate::name::{ClientName, OwnerName, OwnerNameError, ServiceLabel};
 use crate::pkix::PathValidator;
 use crate::policy::{AllowList, OnLookupFailure, Policy, WildcardEndEntity};
 use crate::reason::{Reason, Softening};
-use crate::tlsa::{CertUsage, TlsaRdata};
+use crate::tlsa::TlsaRdata;
 use crate::x509;
 
 /// The settings of a listener that decide about clients.
@@ -329,20 +329,22 @@ impl NeedTlsa<'_> {
                 return self.refused(failure.reason(), Vec::new());
             }
         };
-        // Steps 12 to 15.
-        let report = match_rrset(&secure.records, self.credential, &self.name, &self.settings.matching, now, paths);
+        // Steps 12 to 16. Where synthesis cannot be seen it is assumed.
+        let end_entity = match secure.wildcard {
+            Some(false) => WildcardEndEntity::Accept,
+            Some(true) | None => self.settings.wildcard_ee,
+        };
+        let options = &self.settings.matching;
+        let report = match_with(&secure.records, self.credential, &self.name, options, end_entity, now, paths);
         let matched = match report.conclusion {
             Conclusion::Matched(matched) => matched,
             Conclusion::NameMismatch { .. } => return self.refused(Reason::SanMismatch, report.records),
+            Conclusion::NoMatch if report.records.iter().any(|row| row.outcome == Outcome::WildcardEndEntity) => {
+                return self.refused(Reason::WildcardEndEntity, report.records);
+            }
             Conclusion::NoMatch => return self.refused(Reason::NoMatch, report.records),
             Conclusion::NoUsable => return self.refused(Reason::NoUsableRecord, report.records),
         };
-        // Step 16.
-        let synthesised = secure.wildcard != Some(false);
-        let end_entity = matched.record.as_wire().first() == Some(&CertUsage::DANE_EE.0);
-        if self.settings.wildcard_ee == WildcardEndEntity::Reject && end_entity && synthesised {
-            return self.refused(Reason::WildcardEndEntity, report.records);
-        }
         let valid_until = matched.not_after.map_or(secure.valid_until, |not_after| not_after.min(secure.valid_until));
         let client = VerifiedClient {
             key_digest: Sha256::digest(spki(self.credential)).into(),

@@ -22,8 +22,10 @@ struct Section {
     /// The members of a case that are compared, as JSON pointers.
     expectations: &'static [&'static str],
     /// Gives a case as it should be. `None`: this command cannot run the section.
-    run: Option<fn(&Vectors, &Value) -> Result<Value, Fault>>,
+    run: Option<Run>,
 }
+
+type Run = fn(&Vectors, &Value) -> Result<Value, Fault>;
 
 const SECTIONS: &[Section] = &[
     Section { name: "name", expectations: &["/verdict", "/normalised", "/qname_wire_hex"], run: Some(codec::name) },
