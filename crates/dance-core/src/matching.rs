@@ -435,15 +435,13 @@ impl<'a> Engine<'a> {
         let presented = self.issuers().iter().filter(|issuer| issuer.subject.is(record));
         let mut ends: Vec<_> = presented.map(|issuer| End::Certificate(issuer.node)).collect();
         let in_dns;
-        if ends.is_empty() && record.matching_type == MatchingType::FULL {
-            match record.selector {
-                Selector::CERT => {
-                    in_dns = CertificateDer::from(record.data);
-                    ends.extend(Node::new(&in_dns).map(End::Certificate));
-                }
-                // Only if nobody presented has the key (RFC 7671 section 5.2.3), the end entity included: it stands at depth 0.
-                Selector::SPKI if !self.leaf.is(record) => ends.push(End::Key(record.data)),
-                _ => {}
+        // Nobody presented it, the end entity included, which stands at depth 0: it may be in the record (RFC 7671 sections 5.2.2 and 5.2.3).
+        if ends.is_empty() && record.matching_type == MatchingType::FULL && !self.leaf.is(record) {
+            if record.selector == Selector::CERT {
+                in_dns = CertificateDer::from(record.data);
+                ends.extend(Node::new(&in_dns).map(End::Certificate));
+            } else {
+                ends.push(End::Key(record.data));
             }
         }
         if ends.is_empty() {

@@ -1,0 +1,144 @@
+//! The extension's octets and places.
+
+use dance_core::clientid::{
+    ClientForm, ExtensionError, ExtensionType, Place, Placement, Profile, TlsVersion, decode_client, decode_signal,
+    placement, reveal_profile,
+};
+use dance_core::name::NameError;
+use dance_core::reason::{Alert, Softening};
+
+use crate::authority::name;
+
+const BOTH: [Profile; 2] = [Profile::Current, Profile::Draft2022];
+
+fn alert<T>(result: Result<T, ExtensionError>) -> Option<Alert> {
+    result.err().map(|error| error.reason().alert())
+}
+
+// CID-02, CID-03
+#[test]
+fn signals_have_the_octets_of_their_profile_and_reveal_it() {
+    assert_eq!(Profile::Current.signal(), [0]);
+    assert_eq!(Profile::Draft2022.signal(), []);
+    for profile in BOTH {
+        assert_eq!(decode_signal(profile, profile.signal()), Ok(()));
+        assert_eq!(reveal_profile(profile.signal()), Some(profile));
+        assert_eq!(Profile::from_name(profile.name()), Some(profile));
+    }
+    assert_eq!(reveal_profile(b"\x01a"), None);
+}
+
+// CID-04, CID-05
+#[test]
+fn a_client_sends_length_and_name_and_never_zero_length() {
+    let form = ClientForm::Name(name("sensor7._device.example.com"));
+    for profile in BOTH {
+        assert_eq!(form.encode(profile).unwrap(), b"\x1bsensor7._device.example.com");
+    }
+    assert_eq!(ClientForm::InCertificate.encode(Profile::Draft2022).unwrap(), b"");
+    assert_eq!(ClientForm::InCertificate.encode(Profile::Current), None);
+}
+
+// CID-06
+#[test]
+fn zero_length_is_a_failed_authentication_in_one_profile_and_undecodable_in_the_other() {
+    assert_eq!(decode_client(Profile::Current, &[0]), Err(ExtensionError::ZeroName));
+    assert_eq!(alert(decode_client(Profile::Current, &[0])), Some(Alert::HandshakeFailure));
+    assert_eq!(alert(decode_client(Profile::Draft2022, &[0])), Some(Alert::DecodeError));
+}
+
+// CID-07
+#[test]
+fn no_octets_are_undecodable_in_one_profile_and_a_form_in_the_other() {
+    assert_eq!(alert(decode_client(Profile::Current, &[])), Some(Alert::DecodeError));
+    assert_eq!(decode_client(Profile::Draft2022, &[]), Ok(ClientForm::InCertificate));
+}
+
+// CID-08
+#[test]
+fn the_length_octet_covers_the_data_exactly() {
+    for profile in BOTH {
+        for data in [&b"\x04a.b"[..], b"\x02a.b", b"\xffa.b", b"a.b", b"\x00\x03a.b", &[b'a'; 300]] {
+            assert_eq!(alert(decode_client(profile, data)), Some(Alert::DecodeError), "{profile} {data:?}");
+        }
+        assert_eq!(decode_client(profile, b"\x03a.b"), Ok(ClientForm::Name(name("a.b"))));
+    }
+}
+
+// CID-08, NAM-04
+#[test]
+fn a_name_that_decodes_and_makes_no_sense_is_a_failed_authentication() {
+    for profile in BOTH {
+        let error = decode_client(profile, b"\x04a.b.").unwrap_err();
+        assert_eq!(error, ExtensionError::Name(NameError::TrailingDot));
+        assert_eq!(error.reason().alert(), Alert::HandshakeFailure);
+    }
+}
+
+// CID-15
+#[test]
+fn a_server_has_no_name() {
+    assert_eq!(alert(decode_signal(Profile::Current, b"\x03a.b")), Some(Alert::IllegalParameter));
+    assert_eq!(alert(decode_signal(Profile::Current, b"\x04a.b")), Some(Alert::DecodeError));
+    assert_eq!(alert(decode_signal(Profile::Current, b"")), Some(Alert::DecodeError));
+    assert_eq!(alert(decode_signal(Profile::Draft2022, b"\x00")), Some(Alert::DecodeError));
+    assert_eq!(alert(decode_signal(Profile::Draft2022, b"\x03a.b")), Some(Alert::DecodeError));
+}
+
+// CID-01
+#[test]
+fn the_code_point_comes_from_the_private_range() {
+    assert_eq!(ExtensionType::new(0xff00).map(ExtensionType::get), Some(0xff00));
+    assert_eq!(ExtensionType::new(0xffff).map(ExtensionType::get), Some(0xffff));
+    assert_eq!(ExtensionType::new(0xfeff), None);
+    // renegotiation_info
+    assert_eq!(ExtensionType::new(0xff01), None);
+    assert_eq!(ExtensionType::default().get(), 0xffdc);
+}
+
+// CID-10, CID-11, CID-12, CID-13, CID-14, CID-16
+#[test]
+fn each_place_has_its_answer() {
+    use Place::*;
+    use TlsVersion::*;
+    let refused = |profile, version, place, asked| match placement(profile, version, place, asked) {
+        Placement::Refuse(error) => Some(error.reason().alert()),
+        Placement::Read | Placement::Ignore => None,
+    };
+    for profile in BOTH {
+        assert_eq!(placement(profile, Tls13, CertificateRequest, false), Placement::Read);
+        assert_eq!(placement(profile, Tls13, ClientCertificate, true), Placement::Read);
+        assert_eq!(refused(profile, Tls13, ClientCertificate, false), Some(Alert::UnsupportedExtension));
+        assert_eq!(refused(profile, Tls13, ClientCertificateLater, true), Some(Alert::IllegalParameter));
+        assert_eq!(refused(profile, Tls13, ClientCertificateLater, false), Some(Alert::UnsupportedExtension));
+        for place in [ServerHello, HelloRetryRequest, EncryptedExtensions, ServerCertificate, NewSessionTicket] {
+            assert_eq!(refused(profile, Tls13, place, true), Some(Alert::UnsupportedExtension), "{place}");
+        }
+    }
+    assert_eq!(refused(Profile::Current, Tls13, ClientHello, true), Some(Alert::IllegalParameter));
+    assert_eq!(placement(Profile::Draft2022, Tls13, ClientHello, true), Placement::Ignore);
+    assert_eq!(placement(Profile::Current, Tls12, ClientHello, true), Placement::Ignore);
+    assert_eq!(placement(Profile::Draft2022, Tls12, ClientHello, true), Placement::Read);
+    assert_eq!(placement(Profile::Draft2022, Tls12, ServerHello, true), Placement::Read);
+    assert_eq!(refused(Profile::Draft2022, Tls12, ServerHello, false), Some(Alert::UnsupportedExtension));
+    assert_eq!(refused(Profile::Current, Tls12, ServerHello, true), Some(Alert::UnsupportedExtension));
+}
+
+// CID-17
+#[test]
+fn no_fault_of_the_extension_can_be_softened() {
+    let faults = [
+        ExtensionError::Duplicate,
+        ExtensionError::Length { said: 1, found: 2 },
+        ExtensionError::Misplaced(Place::ClientCertificateLater),
+        ExtensionError::Name(NameError::Empty),
+        ExtensionError::NoLength,
+        ExtensionError::ServerNamed,
+        ExtensionError::SignalNotEmpty { octets: 1 },
+        ExtensionError::Unsolicited(Place::ClientCertificate),
+        ExtensionError::ZeroName,
+    ];
+    for fault in faults {
+        assert_eq!(fault.reason().softening(), Softening::Never, "{fault}");
+    }
+}
