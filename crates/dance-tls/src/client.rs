@@ -4,21 +4,19 @@ use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
 
+use dance_core::clientid::{ClientForm, ExtensionType, Profile};
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, Ssl, SslContext, SslMethod, SslVerifyMode};
+use openssl::ssl::{self, Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode};
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 
-use dance_core::clientid::{ClientForm, Profile};
-use openssl::ssl::SslContextBuilder;
-
 use crate::config::{
     ClientConfig, ClientCredential, Common, ServerVerification, check_alpn, context, use_certified_key,
 };
 use crate::conn::{ClientSide, Conn, ServerRefusal, Side, State};
-use crate::error::{AlertDescription, ConfigError, ConnectError, TlsFailure, words};
+use crate::error::{AlertDescription, ConfigError, ConnectError, TlsFailure, because, words};
 use crate::ffi;
 use crate::stream::{ClientStream, CredentialType, HANDSHAKE_FAILURE, OpenStream};
 use crate::transport::{Linger, Transport};
@@ -28,6 +26,7 @@ use crate::transport::{Linger, Transport};
 pub struct Connector {
     context: SslContext,
     profile: Profile,
+    extension_type: ExtensionType,
     client_id: Option<Vec<u8>>,
     require_signal: bool,
     raw_public_key: bool,
@@ -67,7 +66,7 @@ impl Connector {
             extension_type: config.extension_type,
             tls12: config.tls12,
             groups: config.groups.as_deref(),
-            client_cert_types: if raw_public_key { &[ffi::CERT_TYPE_RPK] } else { &[ffi::CERT_TYPE_X509] },
+            client_cert_types: if raw_public_key { &[ffi::CERT_TYPE_RPK] } else { &[] },
         })?;
         match &config.credential {
             Some(ClientCredential::X509(certified_key)) => use_certified_key(&mut ctx, certified_key)?,
@@ -84,6 +83,7 @@ impl Connector {
         Ok(Self {
             context: ctx.build(),
             profile: config.profile,
+            extension_type: config.extension_type,
             client_id: config.name.clone().and_then(|name| ClientForm::Name(name).encode(config.profile)),
             require_signal: config.require_signal,
             raw_public_key,
@@ -104,13 +104,18 @@ impl Connector {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let mut ssl = Ssl::new(&self.context).map_err(set_up)?;
-        expect_server(&mut ssl, server_name, self.verify_server)
-            .map_err(|_| ConnectError::ServerName(server_name.to_owned()))?;
+        // A name with NUL would make `openssl` panic.
+        if server_name.is_empty()
+            || server_name.contains('\0')
+            || expect_server(&mut ssl, server_name, self.verify_server).is_err()
+        {
+            return Err(ConnectError::ServerName(server_name.to_owned()));
+        }
         let mut stream = self.start(ssl, stream).map_err(set_up)?;
         let result = Pin::new(&mut stream).connect().await;
         let state = ffi::conn(stream.ssl()).map(|conn| conn.state().take()).unwrap_or_default();
         if let Err(error) = result {
-            let error = classify(&state, error, &stream, server_name);
+            let error = self.classify(&state, &error, &mut stream, server_name);
             if state.alert_sent.is_some() {
                 stream.get_mut().linger(self.linger).await;
             }
@@ -146,6 +151,52 @@ impl Connector {
         let conn = crate::misbehave::install(&mut ssl, conn, self.rewrite.as_ref());
         ffi::attach(&mut ssl, conn)?;
         SslStream::new(ssl, Transport::new(stream))
+    }
+
+    /// Whose fault it is that the handshake failed.
+    fn classify<S>(
+        &self,
+        state: &State,
+        error: &ssl::Error,
+        stream: &mut SslStream<Transport<S>>,
+        server_name: &str,
+    ) -> ConnectError {
+        if let Some(error) = state.extension_error {
+            return ConnectError::Extension(error);
+        }
+        match state.server_refusal {
+            Some(ServerRefusal::NoSignal) => return ConnectError::NoSignal,
+            Some(ServerRefusal::NoRawPublicKeys) => return ConnectError::NoRawPublicKeys,
+            Some(ServerRefusal::Untrusted) => {
+                let server_name = server_name.to_owned();
+                return ConnectError::ServerCertificate { server_name, verdict: stream.ssl().verify_result() };
+            }
+            None => {}
+        }
+        if let Some(alert) = state.alert_received {
+            // Before the client has shown anything, handshake_failure is about algorithms.
+            return if alert == HANDSHAKE_FAILURE && state.credential_sent {
+                ConnectError::ClientAuthRefused
+            } else {
+                ConnectError::PeerAlert(AlertDescription::new(alert))
+            };
+        }
+        if let Some(error) = stream.get_mut().take_error() {
+            return ConnectError::Io(error);
+        }
+        let Some(stack) = error.ssl_error().filter(|stack| !because(stack, ffi::R_UNEXPECTED_EOF)) else {
+            return ConnectError::Io(std::io::ErrorKind::UnexpectedEof.into());
+        };
+        // OpenSSL has refused the extension before it came to the callback.
+        let refused = if because(stack, ffi::R_BAD_EXTENSION) {
+            state.refused_extension(self.extension_type, self.profile)
+        } else {
+            None
+        };
+        if let Some(error) = refused.filter(|error| state.alert_sent == Some(error.reason().alert().code())) {
+            return ConnectError::Extension(error);
+        }
+        ConnectError::Tls(TlsFailure { alert_sent: state.alert_sent.map(AlertDescription::new), text: words(stack) })
     }
 }
 
@@ -206,42 +257,4 @@ fn alpn_wire(protocols: &[Vec<u8>]) -> Vec<u8> {
 
 fn set_up(cause: ErrorStack) -> ConnectError {
     ConnectError::Tls(TlsFailure { alert_sent: None, text: format!("cannot set up a connection: {}", words(&cause)) })
-}
-
-/// Whose fault it is that the handshake failed.
-fn classify<S>(state: &State, error: ssl::Error, stream: &SslStream<Transport<S>>, server_name: &str) -> ConnectError {
-    if let Some(error) = state.extension_error {
-        return ConnectError::Extension(error);
-    }
-    match state.server_refusal {
-        Some(ServerRefusal::NoSignal) => return ConnectError::NoSignal,
-        Some(ServerRefusal::NoRawPublicKeys) => return ConnectError::NoRawPublicKeys,
-        Some(ServerRefusal::Untrusted) => {
-            let server_name = server_name.to_owned();
-            return ConnectError::ServerCertificate { server_name, verdict: stream.ssl().verify_result() };
-        }
-        None => {}
-    }
-    if let Some(alert) = state.alert_received {
-        // Before the client has shown anything, handshake_failure is about algorithms.
-        return if alert == HANDSHAKE_FAILURE && state.credential_sent {
-            ConnectError::ClientAuthRefused
-        } else {
-            ConnectError::PeerAlert(AlertDescription::new(alert))
-        };
-    }
-    let error = match error.into_io_error() {
-        Ok(error) => return ConnectError::Io(error),
-        Err(error) => error,
-    };
-    match error.ssl_error() {
-        None => ConnectError::Io(std::io::ErrorKind::UnexpectedEof.into()),
-        Some(stack) if stack.errors().iter().any(|error| error.reason_code() == ffi::R_UNEXPECTED_EOF) => {
-            ConnectError::Io(std::io::ErrorKind::UnexpectedEof.into())
-        }
-        Some(stack) => ConnectError::Tls(TlsFailure {
-            alert_sent: state.alert_sent.map(AlertDescription::new),
-            text: words(stack),
-        }),
-    }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use dance_core::clientid::{ExtensionType, Profile};
+use dance_core::message::MAX_MESSAGE_LEN;
 use dance_core::name::ClientName;
+use openssl::error::ErrorStack;
 use openssl::ssl::{SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
 use openssl::x509::X509;
 
@@ -13,8 +15,6 @@ use crate::error::{ConfigError, CredentialError, CredentialSource};
 use crate::ffi;
 use crate::transport::Linger;
 
-/// The Certificate message of a peer is at most so long, in octets (requirements section 7, SEC-14).
-pub const MAX_CERTIFICATE_MESSAGE: u32 = 64 * 1024;
 /// X25519 first for its cost; the post-quantum hybrid for clients that offer nothing cheaper.
 const GROUPS: &str = "X25519:X25519MLKEM768:secp256r1:secp384r1";
 /// OpenSSL 3.5.0 in the form of OPENSSL_VERSION_NUMBER.
@@ -199,9 +199,13 @@ pub(crate) fn context(common: &Common<'_>) -> Result<SslContextBuilder, ConfigEr
             | SslMode::RELEASE_BUFFERS,
     );
     if let Some(groups) = common.groups {
+        if groups.contains('\0') {
+            // `openssl` would panic.
+            return Err(ConfigError::Groups { groups: groups.to_owned(), cause: ErrorStack::get() });
+        }
         ctx.set_groups_list(groups).map_err(|cause| ConfigError::Groups { groups: groups.to_owned(), cause })?;
     }
-    ffi::register(&mut ctx, common.extension_type.get(), MAX_CERTIFICATE_MESSAGE, common.client_cert_types)
+    ffi::register(&mut ctx, common.extension_type.get(), MAX_MESSAGE_LEN, common.client_cert_types)
         .map_err(ConfigError::OpenSsl)?;
     Ok(ctx)
 }

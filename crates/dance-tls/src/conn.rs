@@ -3,14 +3,17 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dance_core::clientid::{
-    ClientForm, ExtensionError, Place, Placement, Profile, TlsVersion, decode_client, decode_signal, placement,
+    ExtensionError, ExtensionType, Place, Placement, Profile, TlsVersion, decode_client, decode_signal, placement,
 };
+use dance_core::message::CertificateRequestMessage;
 use openssl::ssl::{SslRef, SslVersion};
 use openssl_sys as sys;
 
 use crate::ffi;
 
 /// HandshakeType (RFC 9846 section 4).
+const HANDSHAKE_SERVER_HELLO: u8 = 2;
+const HANDSHAKE_ENCRYPTED_EXTENSIONS: u8 = 8;
 const HANDSHAKE_CERTIFICATE: u8 = 11;
 const HANDSHAKE_CERTIFICATE_REQUEST: u8 = 13;
 /// Handshake header, empty certificate_request_context and certificate_list length: what a Certificate has at least.
@@ -82,14 +85,14 @@ pub(crate) struct Conn {
 pub(crate) struct State {
     /// Server: the client's Certificate message as received, header included.
     pub(crate) certificate: Option<Vec<u8>>,
-    /// Server: the decoded extension.
-    pub(crate) client_form: Option<ClientForm>,
     /// The peer's certificate or key has been judged: what fails from here on is not about its message.
     judged: bool,
     /// Server: CertificateRequest has been sent.
     asked: bool,
     /// Client: the server's CertificateRequest message as received, header included.
-    pub(crate) certificate_request: Option<Vec<u8>>,
+    certificate_request: Option<Vec<u8>>,
+    /// Client: the type of the server's message that OpenSSL reads.
+    reading: Option<u8>,
     /// Client: the CertificateRequest carried the signal.
     pub(crate) signal_seen: bool,
     /// Client: a Certificate with at least one entry has been sent.
@@ -116,6 +119,20 @@ impl State {
     pub(crate) fn take(&mut self) -> Self {
         let rest = Self { alert_sent: self.alert_sent, alert_received: self.alert_received, ..Self::default() };
         std::mem::replace(self, rest)
+    }
+
+    /// Client: what is wrong with an extension that OpenSSL has refused without asking: it takes none of ours in a ServerHello or EncryptedExtensions,
+    /// because the ClientHello has none, and nothing twice.
+    pub(crate) fn refused_extension(&self, extension_type: ExtensionType, profile: Profile) -> Option<ExtensionError> {
+        match self.reading? {
+            HANDSHAKE_SERVER_HELLO => Some(ExtensionError::Unsolicited(Place::ServerHello)),
+            HANDSHAKE_ENCRYPTED_EXTENSIONS => Some(ExtensionError::Unsolicited(Place::EncryptedExtensions)),
+            HANDSHAKE_CERTIFICATE_REQUEST => {
+                let request = CertificateRequestMessage::parse(self.certificate_request.as_deref()?).ok()?;
+                request.signal(extension_type, profile).err()
+            }
+            _ => None,
+        }
     }
 
     /// Server: the client has been asked for its Certificate, and none with entries has been read to its end.
@@ -193,7 +210,7 @@ impl Conn {
             Placement::Ignore => Ok(()),
             Placement::Refuse(error) => Err(error),
             Placement::Read => match &self.side {
-                Side::Server { .. } => decode_client(self.profile, data).map(|form| state.client_form = Some(form)),
+                Side::Server { .. } => decode_client(self.profile, data).map(|_| ()),
                 Side::Client(_) => decode_signal(self.profile, data).map(|()| state.signal_seen = true),
             },
         };
@@ -245,16 +262,22 @@ impl Conn {
 
     /// A whole handshake message, before OpenSSL interprets it or after it was sent. What is kept is bounded by OpenSSL's max_cert_list.
     pub(crate) fn on_handshake_message(&self, direction: Direction, message: &[u8]) {
+        let Some(&message_type) = message.first() else {
+            return;
+        };
         let mut state = self.state();
-        match (&self.side, direction, message.first()) {
-            (Side::Server { .. }, Direction::Received, Some(&HANDSHAKE_CERTIFICATE)) => {
+        match (&self.side, direction, message_type) {
+            (Side::Server { .. }, Direction::Received, HANDSHAKE_CERTIFICATE) => {
                 state.certificate = Some(message.to_vec());
             }
-            (Side::Server { .. }, Direction::Sent, Some(&HANDSHAKE_CERTIFICATE_REQUEST)) => state.asked = true,
-            (Side::Client(_), Direction::Received, Some(&HANDSHAKE_CERTIFICATE_REQUEST)) => {
-                state.certificate_request = Some(message.to_vec());
+            (Side::Server { .. }, Direction::Sent, HANDSHAKE_CERTIFICATE_REQUEST) => state.asked = true,
+            (Side::Client(_), Direction::Received, _) => {
+                state.reading = Some(message_type);
+                if message_type == HANDSHAKE_CERTIFICATE_REQUEST {
+                    state.certificate_request = Some(message.to_vec());
+                }
             }
-            (Side::Client(_), Direction::Sent, Some(&HANDSHAKE_CERTIFICATE)) => {
+            (Side::Client(_), Direction::Sent, HANDSHAKE_CERTIFICATE) => {
                 state.credential_sent = message.len() > EMPTY_CERTIFICATE;
             }
             _ => {}

@@ -1,5 +1,6 @@
 //! What can go wrong, and whose fault it is.
 
+use std::ffi::c_int;
 use std::path::PathBuf;
 use std::{fmt, io};
 
@@ -356,6 +357,11 @@ impl std::error::Error for CredentialError {
             | Self::Mismatch { .. } => None,
         }
     }
+}
+
+/// Whether this is among OpenSSL's reasons.
+pub(crate) fn because(stack: &ErrorStack, reason: c_int) -> bool {
+    stack.errors().iter().any(|error| error.reason_code() == reason)
 }
 
 /// OpenSSL's error stack in words, without its file names and hexadecimal codes.

@@ -29,6 +29,8 @@ pub(crate) const OP_NO_CERTIFICATE_COMPRESSION: u64 = 1 << 32 | 1 << 33;
 pub(crate) const RT_ALERT: c_int = 21;
 /// SSL3_RT_HANDSHAKE, likewise.
 pub(crate) const RT_HANDSHAKE: c_int = 22;
+/// SSL_R_BAD_EXTENSION.
+pub(crate) const R_BAD_EXTENSION: c_int = 110;
 /// SSL_R_EXCESSIVE_MESSAGE_SIZE.
 pub(crate) const R_EXCESSIVE_MESSAGE_SIZE: c_int = 152;
 /// SSL_R_UNSUPPORTED_PROTOCOL.
@@ -94,11 +96,11 @@ fn conn_index() -> Result<Index<Ssl, Conn>, ErrorStack> {
 }
 
 /// Registers every callback of this crate with a context. `extension_type` is met everywhere; `max_cert_list` bounds the Certificate
-/// message in octets; `client_cert_types` are the RFC 7250 types, in order of preference.
+/// message in octets; `client_cert_types` are the RFC 7250 types, in order of preference, empty for certificates without negotiation.
 pub(crate) fn register(
     ctx: &mut SslContextBuilder,
     extension_type: u16,
-    max_cert_list: u32,
+    max_cert_list: usize,
     client_cert_types: &[u8],
 ) -> Result<(), ErrorStack> {
     conn_index()?;
@@ -120,7 +122,8 @@ pub(crate) fn register(
             Some(parse_extension),
             std::ptr::null_mut(),
         ) == 1
-            && SSL_CTX_set1_client_cert_type(ctx, client_cert_types.as_ptr(), client_cert_types.len()) == 1
+            && (client_cert_types.is_empty()
+                || SSL_CTX_set1_client_cert_type(ctx, client_cert_types.as_ptr(), client_cert_types.len()) == 1)
     };
     if done { Ok(()) } else { Err(ErrorStack::get()) }
 }

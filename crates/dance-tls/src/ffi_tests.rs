@@ -69,12 +69,13 @@ const INCLUDES: &str = "#include <openssl/ssl.h>\n#include <openssl/x509_vfy.h>\
 /// The C compiler takes a second declaration of a function only if it agrees with the first.
 #[test]
 fn declarations_agree_with_the_headers() {
-    let constants: [(&str, i64); 12] = [
+    let constants: [(&str, i64); 13] = [
         ("TLSEXT_cert_type_x509", CERT_TYPE_X509.into()),
         ("TLSEXT_cert_type_rpk", CERT_TYPE_RPK.into()),
         ("SSL_EXT_TLS1_3_RAW_PUBLIC_KEY", EXT_RAW_PUBLIC_KEY.into()),
         ("SSL3_RT_ALERT", RT_ALERT.into()),
         ("SSL3_RT_HANDSHAKE", RT_HANDSHAKE.into()),
+        ("SSL_R_BAD_EXTENSION", R_BAD_EXTENSION.into()),
         ("SSL_R_EXCESSIVE_MESSAGE_SIZE", R_EXCESSIVE_MESSAGE_SIZE.into()),
         ("SSL_R_UNSUPPORTED_PROTOCOL", R_UNSUPPORTED_PROTOCOL.into()),
         ("SSL_R_UNEXPECTED_EOF_WHILE_READING", R_UNEXPECTED_EOF.into()),

@@ -9,16 +9,15 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `config` | settings of both ends, and the context they make |
-//! | `server`, `client` | the two ends |
+//! | `server`, `client` | the two handshakes |
+//! | `pending` | the pause between a server's handshake and its stream |
 //! | `stream` | the open connection |
 //! | `transport` | the octets below TLS, and the lingering close |
 //! | `conn` | what a connection learns during its handshake and answers OpenSSL's callbacks with |
-//! | `certificate` | the client's Certificate message |
 //! | `credential` | certificates and keys from files |
 //! | `ffi` | the only `unsafe` |
 #![deny(unsafe_code)]
 
-mod certificate;
 mod client;
 mod config;
 mod conn;
@@ -29,19 +28,19 @@ mod ffi;
 #[cfg(feature = "misbehave")]
 #[doc(hidden)]
 pub mod misbehave;
+mod pending;
 mod server;
 mod stream;
 mod transport;
 
 pub use client::Connector;
-pub use config::{
-    ClientConfig, ClientCredential, DaneMode, MAX_CERTIFICATE_MESSAGE, ServerConfig, ServerVerification, TrustAnchors,
-};
+pub use config::{ClientConfig, ClientCredential, DaneMode, ServerConfig, ServerVerification, TrustAnchors};
 pub use credential::{CertifiedKey, PrivateKey};
 pub use error::{
     AcceptError, AlertDescription, ClientAuthRefused, ConfigError, ConnectError, CredentialError, CredentialSource,
     PeerAlert, TlsFailure,
 };
-pub use server::{Acceptor, PendingClient, Resumed};
+pub use pending::{PendingClient, Resumed};
+pub use server::Acceptor;
 pub use stream::{ClientStream, CredentialType, Negotiated, TlsStream};
 pub use transport::Linger;

@@ -1,25 +1,26 @@
-//! The server: a handshake that ends in a [`PendingClient`], and what becomes of it.
+//! The server's handshake, up to a client about which nothing has been decided.
 
 use std::fmt;
 use std::pin::Pin;
 
-use dance_core::clientid::{Profile, TlsVersion};
+use dance_core::clientid::{ExtensionType, Profile};
+use dance_core::message::{self, CertificateType};
 use dance_core::reason::Reason;
-use dance_core::verdict::{ClientId, Presented, Verdict};
+use dance_core::verdict::{ClientId, Presented};
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::ssl::{self, AlpnError, NameType, Ssl, SslContext, SslMethod, SslOptions, SslVerifyMode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
-use crate::certificate::{self, Malformed};
 use crate::config::{Common, DaneMode, ServerConfig, check_alpn, context, server_groups, use_certified_key};
 use crate::conn::{Conn, Side, State};
 use crate::credential::subject;
-use crate::error::{AcceptError, AlertDescription, ConfigError, TlsFailure, words};
+use crate::error::{AcceptError, AlertDescription, ConfigError, TlsFailure, because, words};
 use crate::ffi;
-use crate::stream::{Negotiated, OpenStream, TlsStream};
+use crate::pending::{PendingClient, refuse};
+use crate::stream::Negotiated;
 use crate::transport::{Linger, Transport};
 
 /// Sessions are never resumed; OpenSSL wants a context for them all the same when it asks for certificates.
@@ -30,6 +31,7 @@ const SESSION_ID_CONTEXT: &[u8] = b"dance";
 pub struct Acceptor {
     context: SslContext,
     profile: Profile,
+    extension_type: ExtensionType,
     signal: Option<&'static [u8]>,
     linger: Linger,
     #[cfg(feature = "misbehave")]
@@ -48,8 +50,8 @@ impl Acceptor {
     /// # Errors
     /// [`ConfigError`].
     pub fn new(config: &ServerConfig) -> Result<Self, ConfigError> {
-        let types: &[u8] =
-            if config.raw_public_keys { &[ffi::CERT_TYPE_RPK, ffi::CERT_TYPE_X509] } else { &[ffi::CERT_TYPE_X509] };
+        // Empty: the server does not know RFC 7250, and a client that has nothing but a key presents nothing.
+        let types: &[u8] = if config.raw_public_keys { &[ffi::CERT_TYPE_RPK, ffi::CERT_TYPE_X509] } else { &[] };
         let mut ctx = context(&Common {
             method: SslMethod::tls_server(),
             profile: config.profile,
@@ -75,6 +77,7 @@ impl Acceptor {
         Ok(Self {
             context: ctx.build(),
             profile: config.profile,
+            extension_type: config.extension_type,
             signal: match config.dane {
                 DaneMode::On => Some(config.profile.signal()),
                 DaneMode::Off => None,
@@ -102,32 +105,23 @@ impl Acceptor {
         })?;
         if let Err(error) = Pin::new(&mut stream).accept().await {
             let state = take_state(&stream);
+            let error = self.classify(&state, &error, &mut stream);
             if state.alert_sent.is_some() {
                 stream.get_mut().linger(self.linger).await;
             }
-            return Err(classify(&state, error));
+            return Err(error);
         }
-        let raw_public_key = ffi::client_uses_raw_public_key(stream.ssl());
-        let state = take_state(&stream);
-        let credential =
-            match state.certificate.as_deref().map(|message| certificate::credential(message, raw_public_key)) {
-                // The server always asks, and OpenSSL has insisted on an answer.
-                None | Some(Err(Malformed)) => {
-                    refuse(&mut stream, Reason::CertificateMalformed);
-                    stream.get_mut().linger(self.linger).await;
-                    return Err(AcceptError::Refused(Reason::CertificateMalformed));
-                }
-                Some(Ok(credential)) => credential,
-            };
-        let client_id = state.client_form.map_or(ClientId::Absent, ClientId::Form);
+        let presented = match self.read_certificate(&stream, &take_state(&stream)) {
+            Ok(presented) => presented,
+            Err(reason) => {
+                refuse(&mut stream, reason);
+                stream.get_mut().linger(self.linger).await;
+                return Err(AcceptError::Refused(reason));
+            }
+        };
         let server_name = stream.ssl().servername(NameType::HOST_NAME).map(str::to_owned);
         let negotiated = Negotiated::of(stream.ssl());
-        Ok(PendingClient {
-            presented: Presented { credential, client_id },
-            server_name,
-            negotiated,
-            held: Some(Held { stream, linger: self.linger }),
-        })
+        Ok(PendingClient::new(stream, presented, server_name, negotiated, self.linger))
     }
 
     fn start<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<SslStream<Transport<S>>, ErrorStack> {
@@ -137,6 +131,63 @@ impl Acceptor {
         let conn = crate::misbehave::install(&mut ssl, conn, self.rewrite.as_ref());
         ffi::attach(&mut ssl, conn)?;
         SslStream::new(ssl, Transport::new(stream))
+    }
+
+    /// The client's Certificate message as core reads it.
+    fn read_certificate<S>(&self, stream: &SslStream<Transport<S>>, state: &State) -> Result<Presented, Reason> {
+        // The server always asks, and OpenSSL insists on an answer.
+        let message = state.certificate.as_deref().ok_or(Reason::CertificateMalformed)?;
+        let raw_public_key = ffi::client_uses_raw_public_key(stream.ssl());
+        let negotiated = message::Negotiated {
+            extension_type: self.extension_type,
+            profile: self.profile,
+            signal_sent: self.signal.is_some(),
+            certificate_type: if raw_public_key { CertificateType::RawPublicKey } else { CertificateType::X509 },
+            context: &[],
+        };
+        let presented = message::read_client_certificate(message, &negotiated).map_err(|error| {
+            debug!(%error, "the client's Certificate message is malformed");
+            error.reason()
+        })?;
+        match presented.client_id {
+            ClientId::Invalid(error) => {
+                debug!(%error, "the client's extension is invalid");
+                Err(error.reason())
+            }
+            ClientId::Absent | ClientId::Form(_) => Ok(presented),
+        }
+    }
+
+    /// Whose fault it is that the handshake failed.
+    fn classify<S>(&self, state: &State, error: &ssl::Error, stream: &mut SslStream<Transport<S>>) -> AcceptError {
+        if let Some(error) = state.extension_error {
+            debug!(%error, "the client's extension ended the handshake");
+            return AcceptError::Refused(error.reason());
+        }
+        if let Some(alert) = state.alert_received {
+            return AcceptError::PeerAlert(AlertDescription::new(alert));
+        }
+        if let Some(error) = stream.get_mut().take_error() {
+            return AcceptError::Io(error);
+        }
+        let Some(stack) = error.ssl_error().filter(|stack| !because(stack, ffi::R_UNEXPECTED_EOF)) else {
+            return AcceptError::Io(std::io::ErrorKind::UnexpectedEof.into());
+        };
+        if because(stack, ffi::R_UNSUPPORTED_PROTOCOL) {
+            return AcceptError::Refused(Reason::VersionTooLow);
+        }
+        if state.awaiting_certificate() {
+            if because(stack, ffi::R_EXCESSIVE_MESSAGE_SIZE) {
+                return AcceptError::Refused(Reason::CertificateMalformed);
+            }
+            // OpenSSL has refused the message before it came to the extension's callback. If core would have refused it for the same alert, that
+            // is why (a duplicate); what core does not look into is the certificates themselves.
+            let reason = self.read_certificate(stream, state).err().unwrap_or(Reason::CertificateMalformed);
+            if state.alert_sent == Some(reason.alert().code()) {
+                return AcceptError::Refused(reason);
+            }
+        }
+        AcceptError::Tls(TlsFailure { alert_sent: state.alert_sent.map(AlertDescription::new), text: words(stack) })
     }
 }
 
@@ -170,174 +221,4 @@ fn warn_if_expired(config: &ServerConfig) {
 /// What the callbacks have learnt; leaves behind what the rest of the connection needs.
 fn take_state<S>(stream: &SslStream<Transport<S>>) -> State {
     ffi::conn(stream.ssl()).map(|conn| conn.state().take()).unwrap_or_default()
-}
-
-/// Whose fault it is that the handshake failed.
-fn classify(state: &State, error: ssl::Error) -> AcceptError {
-    if let Some(error) = state.extension_error {
-        debug!(%error, "the client's extension ended the handshake");
-        return AcceptError::Refused(error.reason());
-    }
-    if let Some(alert) = state.alert_received {
-        return AcceptError::PeerAlert(AlertDescription::new(alert));
-    }
-    let error = match error.into_io_error() {
-        Ok(error) => return AcceptError::Io(error),
-        Err(error) => error,
-    };
-    let because =
-        |code| error.ssl_error().is_some_and(|stack| stack.errors().iter().any(|error| error.reason_code() == code));
-    if because(ffi::R_UNEXPECTED_EOF) || error.ssl_error().is_none() {
-        return AcceptError::Io(std::io::ErrorKind::UnexpectedEof.into());
-    }
-    if because(ffi::R_UNSUPPORTED_PROTOCOL) {
-        return AcceptError::Refused(Reason::VersionTooLow);
-    }
-    let malformed = state.awaiting_certificate()
-        && (because(ffi::R_EXCESSIVE_MESSAGE_SIZE)
-            || state.alert_sent == Some(Reason::CertificateMalformed.alert().code()));
-    if malformed {
-        return AcceptError::Refused(Reason::CertificateMalformed);
-    }
-    AcceptError::Tls(TlsFailure {
-        alert_sent: state.alert_sent.map(AlertDescription::new),
-        text: error.ssl_error().map(words).unwrap_or_default(),
-    })
-}
-
-/// Makes OpenSSL write the reason's alert and end the connection. The alert waits in the transport.
-///
-/// In TLS 1.3 the handshake is complete here, and OpenSSL has no call that sends an alert of one's choice. But it builds a NewSessionTicket on
-/// request, asks for its extensions, and takes an alert for an answer. To the client this looks like any late refusal (RFC 9846 appendix on
-/// client authentication): the server writes with application keys since its Finished.
-fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<Transport<S>>, reason: Reason) {
-    /// A pending KeyUpdate takes a step of its own before the ticket.
-    const STEPS: usize = 3;
-    let sent = |stream: &SslStream<Transport<S>>| {
-        ffi::conn(stream.ssl()).is_some_and(|conn| conn.state().alert_sent.is_some())
-    };
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    if let Some(conn) = ffi::conn(stream.ssl()) {
-        conn.refuse_with(reason.alert().code());
-    }
-    if ffi::new_session_ticket(stream) {
-        for _ in 0..STEPS {
-            // Never waits: nothing is read, and the transport takes all that is written. The error is the refusal itself.
-            let _ = Pin::new(&mut *stream).poll_do_handshake(&mut cx);
-            if sent(stream) {
-                return;
-            }
-        }
-    }
-    // The peer has broken or ended the connection while it was pending, or OpenSSL has changed. Either way it is closed.
-    error!(%reason, "the client is refused by a close, without alert");
-}
-
-/// A client that has completed its handshake and proven possession of its key, and about which nothing has been decided. There is no way to read
-/// from it or write to it. Dropping it refuses it, with as much of the alert as can be sent without waiting.
-pub struct PendingClient<S: AsyncRead + AsyncWrite + Unpin> {
-    presented: Presented,
-    server_name: Option<String>,
-    negotiated: Negotiated,
-    /// Taken by [`Self::resume`]; what is left is for `drop`.
-    held: Option<Held<S>>,
-}
-
-struct Held<S> {
-    stream: SslStream<Transport<S>>,
-    linger: Linger,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> fmt::Debug for PendingClient<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PendingClient")
-            .field("presented", &self.presented)
-            .field("server_name", &self.server_name)
-            .field("negotiated", &self.negotiated)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> PendingClient<S> {
-    /// What to decide about.
-    #[must_use]
-    pub const fn presented(&self) -> &Presented {
-        &self.presented
-    }
-
-    /// The server name that the client asked for (RFC 6066 section 3), as sent.
-    #[must_use]
-    pub fn server_name(&self) -> Option<&str> {
-        self.server_name.as_deref()
-    }
-
-    /// The ALPN protocol.
-    #[must_use]
-    pub fn alpn(&self) -> Option<&[u8]> {
-        self.negotiated.alpn.as_deref()
-    }
-
-    /// The protocol version.
-    #[must_use]
-    pub const fn version(&self) -> TlsVersion {
-        self.negotiated.version
-    }
-
-    /// All that was negotiated.
-    #[must_use]
-    pub const fn negotiated(&self) -> &Negotiated {
-        &self.negotiated
-    }
-
-    /// The connection below TLS.
-    #[must_use]
-    pub fn get_ref(&self) -> Option<&S> {
-        self.held.as_ref().map(|held| held.stream.get_ref().get_ref())
-    }
-
-    /// Resolves when the client goes away. Reads one TLS record at most, which stays inside OpenSSL; a client that has sent application data is not
-    /// watched any further. Can be dropped and called again.
-    pub async fn closed(&mut self) {
-        if let Some(held) = &mut self.held
-            && Pin::new(&mut held.stream).peek(&mut [0]).await.is_ok()
-        {
-            std::future::pending().await
-        }
-    }
-
-    /// Acts on the verdict: hands out the stream, or sends the reason's alert and closes. Refusing takes as long as [`ServerConfig::linger`] allows.
-    pub async fn resume(mut self, verdict: &Verdict) -> Resumed<S> {
-        let Some(Held { mut stream, linger }) = self.held.take() else {
-            return Resumed::Refused;
-        };
-        match verdict {
-            Verdict::Authenticated(_) | Verdict::Unauthenticated(_) | Verdict::NotDane(_) => {
-                Resumed::Open(TlsStream { open: OpenStream::new(stream, false) })
-            }
-            Verdict::Abort(reason) => {
-                refuse(&mut stream, *reason);
-                stream.get_mut().linger(linger).await;
-                Resumed::Refused
-            }
-        }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Drop for PendingClient<S> {
-    fn drop(&mut self) {
-        if let Some(Held { mut stream, .. }) = self.held.take() {
-            // Which reason does not matter: this is about the one alert that all of them share.
-            refuse(&mut stream, Reason::CheckTimeout);
-            stream.get_mut().linger_now();
-        }
-    }
-}
-
-/// What became of a pending client.
-#[derive(Debug)]
-pub enum Resumed<S> {
-    /// It may go on.
-    Open(TlsStream<S>),
-    /// It has been sent its alert, and the connection is closed.
-    Refused,
 }

@@ -9,7 +9,7 @@ use openssl::ssl::{self, SslRef, SslVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_openssl::SslStream;
 
-use crate::error::{AlertDescription, ClientAuthRefused, PeerAlert};
+use crate::error::{AlertDescription, ClientAuthRefused, PeerAlert, because};
 use crate::ffi;
 use crate::transport::Transport;
 
@@ -79,24 +79,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> OpenStream<S> {
         })
     }
 
-    fn explain(&self, error: io::Error) -> io::Error {
+    /// Finds the cause of what OpenSSL reports.
+    fn settle<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let error = match result {
+            Poll::Ready(Ok(value)) => return Poll::Ready(Ok(value)),
+            Poll::Ready(Err(error)) => error,
+            Poll::Pending => match self.tls.get_mut().take_error() {
+                None => return Poll::Pending,
+                // A write has failed, of which OpenSSL does not know.
+                Some(error) => {
+                    let _ = Pin::new(&mut self.tls).poll_peek(cx, &mut [0]);
+                    error
+                }
+            },
+        };
         if let Some(alert) = self.alert_error() {
-            return alert;
+            return Poll::Ready(Err(alert));
+        }
+        if let Some(error) = self.tls.get_mut().take_error() {
+            return Poll::Ready(Err(error));
         }
         let truncated = error
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<ssl::Error>())
             .and_then(ssl::Error::ssl_error)
-            .is_some_and(|stack| stack.errors().iter().any(|error| error.reason_code() == ffi::R_UNEXPECTED_EOF));
-        if truncated { io::ErrorKind::UnexpectedEof.into() } else { error }
-    }
-
-    /// A write has failed: the peer may have sent an alert before it closed, which nobody has read yet.
-    fn explain_write(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
-        if self.alert_received().is_none() {
-            let _ = Pin::new(&mut self.tls).poll_peek(cx, &mut [0]);
-        }
-        self.explain(error)
+            .is_some_and(|stack| because(stack, ffi::R_UNEXPECTED_EOF));
+        Poll::Ready(Err(if truncated { io::ErrorKind::UnexpectedEof.into() } else { error }))
     }
 }
 
@@ -105,12 +113,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for OpenStream<S> {
         let before = buf.filled().len();
         let wanted = buf.remaining() > 0;
         match Pin::new(&mut self.tls).poll_read(cx, buf) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(self.explain(error))),
             // OpenSSL reports an alert once and the end of the stream from then on.
             Poll::Ready(Ok(())) if wanted && buf.filled().len() == before => {
                 Poll::Ready(self.alert_error().map_or(Ok(()), Err))
             }
-            other => other,
+            other => self.settle(cx, other),
         }
     }
 }
@@ -118,17 +125,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for OpenStream<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for OpenStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.tls).poll_write(cx, data);
-        result.map_err(|error| self.explain_write(cx, error))
+        self.settle(cx, result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.tls).poll_flush(cx);
-        result.map_err(|error| self.explain_write(cx, error))
+        self.settle(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.tls).poll_shutdown(cx);
-        result.map_err(|error| self.explain_write(cx, error))
+        self.settle(cx, result)
     }
 }
 

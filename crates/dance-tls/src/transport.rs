@@ -33,12 +33,20 @@ pub(crate) struct Transport<S> {
     out: Vec<u8>,
     sent: usize,
     gather: bool,
+    /// What failed, for [`Self::take_error`]: OpenSSL does not hand errors on as they are.
+    error: Option<io::Error>,
 }
 
 impl<S> Transport<S> {
     /// In handshake mode.
     pub(crate) const fn new(inner: S) -> Self {
-        Self { inner, out: Vec::new(), sent: 0, gather: true }
+        Self { inner, out: Vec::new(), sent: 0, gather: true, error: None }
+    }
+
+    /// The error that OpenSSL has met in the stream, or has been spared: a write that fails looks to OpenSSL like one that would block, because
+    /// after a failed write it reads no more, and the reason for the failure may be an alert waiting to be read.
+    pub(crate) const fn take_error(&mut self) -> Option<io::Error> {
+        self.error.take()
     }
 
     /// Ends handshake mode: from here on writes go straight through.
@@ -60,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
                 n => self.sent += n,
             }
         }
-        // Gives the memory back: a connection that has been handed out rarely needs it again.
+        // Gives the memory back: after the handshake it is rarely needed again.
         self.out = Vec::new();
         self.sent = 0;
         Pin::new(&mut self.inner).poll_flush(cx)
@@ -106,13 +114,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // Both wakers are registered where both would block.
+        // Both wakers are registered where both would block. Where writing fails, reading may still say why.
         if !self.out.is_empty()
             && let Poll::Ready(Err(error)) = self.poll_pass_on(cx)
         {
-            return Poll::Ready(Err(error));
+            self.out = Vec::new();
+            self.error = Some(error);
         }
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        Pin::new(&mut self.inner).poll_read(cx, buf).map_err(|error| {
+            let kind = error.kind();
+            self.error.get_or_insert(error);
+            kind.into()
+        })
     }
 }
 
@@ -122,26 +135,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<S> {
             self.out.extend_from_slice(data);
             return Poll::Ready(Ok(data.len()));
         }
-        if !self.out.is_empty() {
-            ready!(self.poll_pass_on(cx))?;
+        let written = if self.out.is_empty() { Poll::Ready(Ok(())) } else { self.poll_pass_on(cx) };
+        let written = match written {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.inner).poll_write(cx, data),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        match written {
+            Poll::Ready(Err(error)) => {
+                self.error = Some(error);
+                Poll::Pending
+            }
+            other => other,
         }
-        Pin::new(&mut self.inner).poll_write(cx, data)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.gather {
-            return Poll::Ready(Ok(()));
-        }
-        if !self.out.is_empty() {
-            ready!(self.poll_pass_on(cx))?;
-        }
-        Pin::new(&mut self.inner).poll_flush(cx)
+        if self.gather { Poll::Ready(Ok(())) } else { self.poll_pass_on(cx) }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.out.is_empty() {
-            ready!(self.poll_pass_on(cx))?;
-        }
+        ready!(self.poll_pass_on(cx))?;
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

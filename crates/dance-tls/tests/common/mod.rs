@@ -58,6 +58,12 @@ pub fn x509() -> ClientCredential {
     ClientCredential::X509(key)
 }
 
+/// An end entity under an intermediate and a root.
+pub fn leaf() -> ClientCredential {
+    let chain = ["certs/leaf.pem", "certs/inter.pem", "certs/root.pem"].map(vector).concat();
+    ClientCredential::X509(CertifiedKey::parse(&chain, &vector("keys/leaf.key.pem")).unwrap())
+}
+
 pub fn raw_public_key() -> ClientCredential {
     ClientCredential::RawPublicKey(PrivateKey::parse(&vector("keys/ee-p256.key.pem")).unwrap())
 }
@@ -101,7 +107,9 @@ pub async fn refused(acceptor: &Acceptor, connector: &Connector) -> (AcceptError
             Ok(stream) => read_end(stream).await,
         }
     };
-    let (accepted, client) = tokio::join!(acceptor.accept(server), client);
+    // Dropped where it is accepted, so that the client does not wait forever.
+    let server = async { acceptor.accept(server).await.map(drop) };
+    let (accepted, client) = tokio::join!(server, client);
     (accepted.expect_err("the server should refuse"), client)
 }
 

@@ -1,0 +1,163 @@
+//! The pause: a client that waits for its verdict, and what becomes of it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Waker};
+
+use dance_core::clientid::TlsVersion;
+use dance_core::reason::Reason;
+use dance_core::verdict::{Presented, Verdict};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_openssl::SslStream;
+use tracing::debug;
+
+use crate::ffi;
+use crate::stream::{Negotiated, OpenStream, TlsStream};
+use crate::transport::{Linger, Transport};
+
+/// A client that has completed its handshake and proven possession of its key, and about which nothing has been decided. There is no way to read
+/// from it or write to it. Dropping it refuses it, with as much of the alert as can be sent without waiting.
+pub struct PendingClient<S: AsyncRead + AsyncWrite + Unpin> {
+    presented: Presented,
+    server_name: Option<String>,
+    negotiated: Negotiated,
+    /// Taken by [`Self::resume`]; what is left is for `drop`.
+    held: Option<Held<S>>,
+}
+
+struct Held<S> {
+    stream: SslStream<Transport<S>>,
+    linger: Linger,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> fmt::Debug for PendingClient<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingClient")
+            .field("presented", &self.presented)
+            .field("server_name", &self.server_name)
+            .field("negotiated", &self.negotiated)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> PendingClient<S> {
+    pub(crate) const fn new(
+        stream: SslStream<Transport<S>>,
+        presented: Presented,
+        server_name: Option<String>,
+        negotiated: Negotiated,
+        linger: Linger,
+    ) -> Self {
+        Self { presented, server_name, negotiated, held: Some(Held { stream, linger }) }
+    }
+
+    /// What to decide about.
+    #[must_use]
+    pub const fn presented(&self) -> &Presented {
+        &self.presented
+    }
+
+    /// The server name that the client asked for (RFC 6066 section 3), as sent.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// The ALPN protocol.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.negotiated.alpn.as_deref()
+    }
+
+    /// The protocol version.
+    #[must_use]
+    pub const fn version(&self) -> TlsVersion {
+        self.negotiated.version
+    }
+
+    /// All that was negotiated.
+    #[must_use]
+    pub const fn negotiated(&self) -> &Negotiated {
+        &self.negotiated
+    }
+
+    /// The connection below TLS.
+    #[must_use]
+    pub fn get_ref(&self) -> Option<&S> {
+        self.held.as_ref().map(|held| held.stream.get_ref().get_ref())
+    }
+
+    /// Resolves when the client goes away. Reads one TLS record at most, which stays inside OpenSSL; a client that has sent application data is not
+    /// watched any further. Can be dropped and called again.
+    pub async fn closed(&mut self) {
+        if let Some(held) = &mut self.held
+            && Pin::new(&mut held.stream).peek(&mut [0]).await.is_ok()
+        {
+            std::future::pending().await
+        }
+    }
+
+    /// Acts on the verdict: hands out the stream, or sends the reason's alert and closes. Refusing takes as long as [`ServerConfig::linger`](crate::ServerConfig::linger) allows.
+    pub async fn resume(mut self, verdict: &Verdict) -> Resumed<S> {
+        let Some(Held { mut stream, linger }) = self.held.take() else {
+            return Resumed::Refused;
+        };
+        match verdict {
+            Verdict::Authenticated(_) | Verdict::Unauthenticated(_) | Verdict::NotDane(_) => {
+                Resumed::Open(TlsStream { open: OpenStream::new(stream, false) })
+            }
+            Verdict::Abort(reason) => {
+                refuse(&mut stream, *reason);
+                stream.get_mut().linger(linger).await;
+                Resumed::Refused
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Drop for PendingClient<S> {
+    fn drop(&mut self) {
+        if let Some(Held { mut stream, .. }) = self.held.take() {
+            // Which reason does not matter: this is about the one alert that all of them share.
+            refuse(&mut stream, Reason::CheckTimeout);
+            stream.get_mut().linger_now();
+        }
+    }
+}
+
+/// What became of a pending client.
+#[derive(Debug)]
+pub enum Resumed<S> {
+    /// It may go on.
+    Open(TlsStream<S>),
+    /// It has been sent its alert, and the connection is closed.
+    Refused,
+}
+
+/// Makes OpenSSL write the reason's alert and end the connection. The alert waits in the transport.
+///
+/// In TLS 1.3 the handshake is complete here, and OpenSSL has no call that sends an alert of one's choice. But it builds a NewSessionTicket on
+/// request, asks for its extensions, and takes an alert for an answer. To the client this looks like any late refusal (RFC 9846 appendix on
+/// client authentication): the server writes with application keys since its Finished.
+pub(crate) fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<Transport<S>>, reason: Reason) {
+    /// A pending KeyUpdate takes a step of its own before the ticket.
+    const STEPS: usize = 3;
+    let sent = |stream: &SslStream<Transport<S>>| {
+        ffi::conn(stream.ssl()).is_some_and(|conn| conn.state().alert_sent.is_some())
+    };
+    let mut cx = Context::from_waker(Waker::noop());
+    if let Some(conn) = ffi::conn(stream.ssl()) {
+        conn.refuse_with(reason.alert().code());
+    }
+    if ffi::new_session_ticket(stream) {
+        for _ in 0..STEPS {
+            // Never waits: nothing is read, and the transport takes all that is written. The error is the refusal itself.
+            let _ = Pin::new(&mut *stream).poll_do_handshake(&mut cx);
+            if sent(stream) {
+                return;
+            }
+        }
+    }
+    // The peer has broken or ended the connection while it was pending, or OpenSSL has changed. Either way it is closed.
+    debug!(%reason, "the client is refused by a close, without alert");
+}
