@@ -210,6 +210,3 @@ impl fmt::Display for Matched<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

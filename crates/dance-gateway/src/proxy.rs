@@ -170,6 +170,9 @@ impl Session {
             (None, Some(field)) => field.clone(),
             (None, None) => return Err(StatusCode::BAD_REQUEST),
         };
+        if !is_authority(host.as_bytes()) {
+            return Err(StatusCode::BAD_REQUEST);
+        }
         if !self.serves(&host) {
             return Err(StatusCode::MISDIRECTED_REQUEST);
         }
@@ -188,6 +191,12 @@ impl Session {
         tracing::warn!(status = status.as_u16(), "{error}");
         status
     }
+}
+
+/// Host and port (RFC 3986 section 3.2), and no user: `www.example@elsewhere` is read in more than one way.
+fn is_authority(octets: &[u8]) -> bool {
+    let allowed = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(octet);
+    !octets.is_empty() && octets.iter().all(allowed)
 }
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");

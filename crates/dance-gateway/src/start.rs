@@ -71,7 +71,9 @@ impl<S: TlsaSource + 'static> Gateway<S> {
     /// [`StartError`]; nothing is left half-started.
     pub fn bind(config: &Config, source: S) -> Result<Self, StartError> {
         let checked = config.check().map_err(StartError::Config)?;
-        let certified_key = CertifiedKey::load(checked.certificate, checked.key).map_err(StartError::Credential)?;
+        let certified_key = CertifiedKey::load(checked.certificate, checked.key).map_err(|error| {
+            StartError::Credential { certificate: checked.certificate.to_owned(), key: checked.key.to_owned(), error }
+        })?;
         let acceptor = Acceptor::new(&ServerConfig {
             profile: config.profile(),
             extension_type: config.extension_type.0,
@@ -179,7 +181,14 @@ pub enum StartError {
     /// A setting.
     Config(ConfigError),
     /// The server's certificate or key.
-    Credential(CredentialError),
+    Credential {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong with them.
+        error: CredentialError,
+    },
     /// TLS settings.
     Tls(dance_tls::ConfigError),
     /// `pkix-roots`.
@@ -224,7 +233,9 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
-            Self::Credential(error) => error.fmt(f),
+            Self::Credential { certificate, key, error } => {
+                write!(f, "certificate {} and key {}: {error}", certificate.display(), key.display())
+            }
             Self::Tls(error) => error.fmt(f),
             Self::Resolver(error) => error.fmt(f),
             Self::Limits(error) => error.fmt(f),

@@ -62,6 +62,7 @@ impl Seen {
 struct Log {
     seen: Vec<Seen>,
     connections: usize,
+    open: usize,
 }
 
 struct Shared {
@@ -158,6 +159,12 @@ impl Origin {
         self.shared.log().connections
     }
 
+    /// Waits until at most that many connections are open.
+    pub async fn wait_for_open(&self, connections: usize) {
+        let mut changed = self.shared.changed.subscribe();
+        while self.shared.log().open > connections && changed.changed().await.is_ok() {}
+    }
+
     /// Waits until that many requests have been seen.
     pub async fn wait_for(&self, requests: usize) -> Vec<Seen> {
         let mut changed = self.shared.changed.subscribe();
@@ -180,14 +187,26 @@ pub fn pattern(position: usize) -> u8 {
     (position % 251) as u8
 }
 
+/// Counts a connection as open.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.log().open -= 1;
+        self.0.touch();
+    }
+}
+
 /// Serves one connection.
 async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send>(shared: Arc<Shared>, stream: S) {
     let connection = {
         let mut log = shared.log();
         log.connections += 1;
+        log.open += 1;
         log.connections - 1
     };
     shared.touch();
+    let _open = Open(Arc::clone(&shared));
     let mut stream = BufReader::with_capacity(32 * 1024, stream);
     // A broken connection is the peer's business; the log shows what came before.
     while let Ok(Some(request)) = read_head(&mut stream, connection).await {
@@ -319,7 +338,8 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     note(&request);
     match path.as_str() {
         "/break" => return Ok(false),
-        "/never" => std::future::pending().await,
+        // Until the peer has had enough.
+        "/never" => return stream.fill_buf().await.map(|_| false),
         "/once" => {
             send(stream, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n").await?;
             return Ok(false);

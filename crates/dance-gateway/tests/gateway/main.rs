@@ -1,0 +1,15 @@
+//! The gateway on real sockets: TLS clients in front of it, a signed DNS world beside it, a web application that remembers behind it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed unwrap fails the test")]
+
+mod http;
+mod lab;
+
+mod a_client_is_told_to_the_origin;
+mod a_gateway_that_cannot_start_has_not_started;
+mod a_refused_client_reaches_nothing;
+mod bodies_pass_unchanged;
+mod forged_headers_do_not_pass;
+mod look_ups_have_limits;
+mod the_listener_keeps_its_limits;
+mod the_log_shows_what_it_may;
+mod trouble_with_the_origin_stays_there;

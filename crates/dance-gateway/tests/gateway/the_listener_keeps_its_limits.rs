@@ -1,0 +1,188 @@
+use std::time::Duration;
+
+use dance_gateway::Config;
+use dance_gateway::duration::Span;
+use dance_tls::ClientConfig;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::http::{Http1, collect, get, http2};
+use crate::lab::{Lab, Running, SENSOR, SOON};
+
+const BRIEF: Span = Span(Duration::from_millis(150));
+
+async fn start(change: impl FnOnce(&mut Config)) -> (Lab, Running, ClientConfig, ClientConfig) {
+    let lab = Lab::new().await;
+    let mut config = lab.config();
+    change(&mut config);
+    let gateway = lab.start_with(config);
+    let http1 = lab.certificate(SENSOR, &lab.enrol(SENSOR));
+    let http2 = ClientConfig { alpn: vec![b"h2".to_vec()], ..http1.clone() };
+    (lab, gateway, http1, http2)
+}
+
+#[tokio::test]
+async fn for_a_handshake() {
+    let (_lab, gateway, one, _) = start(|config| config.handshake_timeout = BRIEF).await;
+    let mut silent = TcpStream::connect(gateway.address).await.unwrap();
+    let read = timeout(SOON, silent.read(&mut [0; 16])).await.unwrap();
+    assert_eq!(read.unwrap_or(0), 0);
+    assert_eq!(gateway.told(1).await[0].code, "handshake-timeout");
+    // Others are served, and for longer than that.
+    let mut http = Http1::new(gateway.connect(&one).await);
+    tokio::time::sleep(BRIEF.0).await;
+    assert_eq!(http.get("/", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn for_what_is_no_tls() {
+    let (_lab, gateway, one, _) = start(|_| {}).await;
+    let mut plain = Http1::new(TcpStream::connect(gateway.address).await.unwrap());
+    plain.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    plain.rest().await.unwrap_or_default();
+    assert_eq!(gateway.told(1).await[0].code, "handshake-failed");
+    assert_eq!(Http1::new(gateway.connect(&one).await).get("/", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn for_a_header_that_does_not_end() {
+    let (lab, gateway, one, _) = start(|config| config.header_timeout = BRIEF).await;
+    let mut slow = Http1::new(gateway.connect(&one).await);
+    assert_eq!(slow.get("/", &[]).await.status, 200);
+    slow.send("GET / HTTP/1.1\r\nHost: loc").await;
+    assert!(slow.rest().await.unwrap_or_default().is_empty());
+    // One that is complete has no such limit, nor has the pause before one.
+    let mut http = Http1::new(gateway.connect(&one).await);
+    tokio::time::sleep(3 * BRIEF.0).await;
+    http.send("GET /hold HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    tokio::time::sleep(3 * BRIEF.0).await;
+    lab.origin.release();
+    assert_eq!(http.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn for_a_connection_without_request() {
+    let (_lab, gateway, one, two) = start(|config| config.idle_timeout = BRIEF).await;
+    let mut http = Http1::new(gateway.connect(&one).await);
+    assert_eq!(http.get("/", &[]).await.status, 200);
+    // A proper end: close_notify, not a reset.
+    assert!(http.rest().await.unwrap().is_empty());
+
+    let mut sender = http2(gateway.connect(&two).await).await;
+    assert_eq!(sender.send_request(get("/")).await.unwrap().status(), 200);
+    timeout(SOON, async {
+        while sender.ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn for_a_client_that_does_not_read() {
+    let (lab, gateway, one, _) = start(|config| config.idle_timeout = BRIEF).await;
+    let mut http = Http1::new(gateway.connect(&one).await);
+    http.send("GET /big/100000000 HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    lab.origin.wait_for(1).await;
+    timeout(SOON, lab.origin.wait_for_open(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn for_the_size_of_a_header() {
+    let (lab, gateway, one, two) = start(|config| config.max_header_bytes = 8192).await;
+    let fits = format!("X-Fits: {}", "x".repeat(7000));
+    let large = format!("X-Large: {}", "x".repeat(9000));
+    let mut http = Http1::new(gateway.connect(&one).await);
+    assert_eq!(http.get("/", &[&fits]).await.status, 200);
+    assert_eq!(http.get("/", &[&large]).await.status, 431);
+
+    let mut sender = http2(gateway.connect(&two).await).await;
+    let mut request = get("/");
+    request.headers_mut().insert("x-large", "x".repeat(9000).parse().unwrap());
+    let refused = sender.send_request(request).await;
+    assert!(refused.map_or(true, |response| response.status() == 431));
+    assert_eq!(lab.origin.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn for_the_number_of_connections() {
+    let (lab, gateway, one, _) = start(|config| config.max_connections = 1).await;
+    let mut first = Http1::new(gateway.connect(&one).await);
+    assert_eq!(first.get("/", &[]).await.status, 200);
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let connector = dance_tls::Connector::new(&one).unwrap();
+    let second = tokio::spawn(async move { connector.connect("localhost", stream).await.unwrap() });
+    // The first goes on while the second waits.
+    for _ in 0..3 {
+        assert_eq!(first.get("/", &[]).await.status, 200);
+    }
+    assert!(!second.is_finished());
+    assert_eq!(gateway.told(1).await.len(), 1);
+    drop(first);
+    let mut second = Http1::new(timeout(SOON, second).await.unwrap().unwrap());
+    assert_eq!(second.get("/", &[]).await.status, 200);
+    assert_eq!(lab.origin.seen().len(), 5);
+}
+
+#[tokio::test]
+async fn for_streams_on_one_connection() {
+    let (lab, gateway, one, two) = start(|config| config.max_streams = 3).await;
+    let mut sender = http2(gateway.connect(&two).await).await;
+    // The limit is known to the client after a first answer.
+    assert_eq!(sender.send_request(get("/")).await.unwrap().status(), 200);
+    let held: Vec<_> = (0..3).map(|_| tokio::spawn(sender.send_request(get("/hold")))).collect();
+    lab.origin.wait_for(4).await;
+    let fourth = tokio::spawn(sender.send_request(get("/fourth")));
+    assert_eq!(Http1::new(gateway.connect(&one).await).get("/other", &[]).await.status, 200);
+    assert!(!fourth.is_finished());
+    lab.origin.release();
+    for stream in held {
+        assert_eq!(collect(stream.await.unwrap().unwrap()).await.0, b"held\n");
+    }
+    assert_eq!(fourth.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn and_finishes_what_is_under_way_when_it_stops() {
+    let (lab, mut gateway, one, two) = start(|_| {}).await;
+    let mut idle = Http1::new(gateway.connect(&one).await);
+    assert_eq!(idle.get("/", &[]).await.status, 200);
+    let mut http = Http1::new(gateway.connect(&one).await);
+    http.send("GET /hold HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let mut sender = http2(gateway.connect(&two).await).await;
+    let stream = tokio::spawn(sender.send_request(get("/hold")));
+    lab.origin.wait_for(3).await;
+
+    gateway.stop();
+    // The idle connection ends, and nobody new gets in.
+    assert!(idle.rest().await.unwrap().is_empty());
+    assert!(TcpStream::connect(gateway.address).await.is_err());
+    timeout(SOON, async { while sender.send_request(get("/late")).await.is_ok() {} }).await.unwrap();
+    assert!(!gateway.task.is_finished());
+
+    lab.origin.release();
+    let answer = http.answer().await;
+    assert_eq!((answer.text(), answer.values("connection")), ("held\n", vec!["close"]));
+    assert_eq!(collect(stream.await.unwrap().unwrap()).await.0, b"held\n");
+    assert!(timeout(SOON, gateway.task).await.unwrap().unwrap(), "nothing had to be cut off");
+}
+
+#[tokio::test]
+async fn but_does_not_wait_for_ever() {
+    let (lab, mut gateway, one, _) = start(|config| config.drain_timeout = BRIEF).await;
+    let mut http = Http1::new(gateway.connect(&one).await);
+    http.send("GET /hold HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let mut tunnel = Http1::new(gateway.connect(&one).await);
+    let answer = tunnel.get("/websocket", &["Connection: Upgrade", "Upgrade: websocket"]).await;
+    assert_eq!(answer.status, 101);
+    lab.origin.wait_for(2).await;
+    gateway.stop();
+    assert!(!timeout(SOON, gateway.task).await.unwrap().unwrap(), "something was cut off");
+    assert!(http.rest().await.unwrap_or_default().is_empty());
+    assert!(tunnel.rest().await.unwrap_or_default().is_empty());
+    // What it still had to say has nobody to say it to.
+    lab.origin.release();
+    timeout(SOON, lab.origin.wait_for_open(0)).await.unwrap();
+}

@@ -1,0 +1,123 @@
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use dance_gateway::Config;
+use dance_gateway::config::LogNames;
+use dance_testkit::{CertSpec, Fault};
+use dance_tls::ClientConfig;
+use tokio::io::AsyncReadExt as _;
+use tracing::subscriber::DefaultGuard;
+
+use crate::http::Http1;
+use crate::lab::{Lab, Running, SENSOR};
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    /// Captures what this thread, on which the whole test runs, logs for everybody to read.
+    fn begin() -> (Self, DefaultGuard) {
+        let captured = Self::default();
+        let writer = captured.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::INFO)
+            .with_writer(move || writer.clone())
+            .finish();
+        (captured, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The lines about clients.
+    fn verdicts(&self) -> Vec<String> {
+        self.text().lines().filter(|line| line.contains("dance_gateway::log")).map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Captured {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn refused(gateway: &Running, client: &ClientConfig) {
+    gateway.connect(client).await.read(&mut [0; 16]).await.unwrap_err();
+}
+
+/// One client that is let in, twice, one whose key is another, and one whose zone is broken.
+async fn log(setting: LogNames) -> (Captured, Vec<String>) {
+    let (captured, _guard) = Captured::begin();
+    let lab = Lab::new().await;
+    let gateway = lab.start_with(Config { log_names: setting, ..lab.config() });
+    let client = lab.certificate(SENSOR, &lab.enrol(SENSOR));
+    for _ in 0..2 {
+        assert_eq!(Http1::new(gateway.connect(&client).await).get("/", &[]).await.status, 200);
+    }
+    let stranger = CertSpec::client("gate._device.example.com").self_signed().unwrap();
+    lab.enrol("gate._device.example.com");
+    refused(&gateway, &lab.certificate("gate._device.example.com", &stranger)).await;
+    let broken = lab.enrol("pump._device.example.com");
+    lab.world.add_fault("pump._device.example.com", Fault::TamperedRdata).unwrap();
+    refused(&gateway, &lab.certificate("pump._device.example.com", &broken)).await;
+    let lines = captured.verdicts();
+    assert_eq!(lines.len(), 4, "{}", captured.text());
+    (captured, lines)
+}
+
+// SEC-06, SEC-16
+#[tokio::test]
+async fn in_full() {
+    let (_, lines) = log(LogNames::Full).await;
+    for expected in [
+        "outcome=\"authenticated\"",
+        "client_name=\"sensor7._device.example.com\"",
+        "owner_name=\"sensor7._device.example.com\"",
+        "matched=\"3 1 1 depth 0 until ",
+        "records=\"3 1 1 matched\"",
+        "peer=127.0.0.1:",
+        "cached=false",
+        "queries=",
+        "ms=",
+    ] {
+        assert!(lines[0].contains(expected), "{expected} in {}", lines[0]);
+    }
+    assert!(lines[1].contains("cached=true") && !lines[0].contains("reason="), "{}", lines[1]);
+    assert!(lines[2].contains("outcome=\"refused\" reason=\"no-match\""), "{}", lines[2]);
+    assert!(lines[2].contains("records=\"3 1 1 "), "{}", lines[2]);
+    assert!(lines[3].contains("reason=\"dnssec-bogus\"") && lines[3].contains("dns=\""), "{}", lines[3]);
+}
+
+fn name_shown(line: &str) -> &str {
+    line.split("client_name=\"").nth(1).unwrap().split('"').next().unwrap()
+}
+
+// SEC-06
+#[tokio::test]
+async fn hashed() {
+    let (captured, lines) = log(LogNames::Hashed).await;
+    assert!(!captured.text().contains("_device"), "{}", captured.text());
+    let shown: Vec<_> = lines.iter().map(|line| name_shown(line)).collect();
+    assert!(shown.iter().all(|name| name.starts_with("hashed:") && name.len() == 7 + 16));
+    assert_eq!(shown[0], shown[1]);
+    assert_ne!(shown[0], shown[2]);
+    // Under another key the same name is another hash.
+    let (_, others) = log(LogNames::Hashed).await;
+    assert_ne!(shown[0], name_shown(&others[0]));
+    assert!(lines[2].contains("reason=\"no-match\""), "{}", lines[2]);
+}
+
+// SEC-06
+#[tokio::test]
+async fn not_at_all() {
+    let (captured, lines) = log(LogNames::Off).await;
+    assert!(!captured.text().contains("_device") && !captured.text().contains("client_name"), "{}", captured.text());
+    assert!(lines[0].contains("outcome=\"authenticated\"") && lines[3].contains("reason=\"dnssec-bogus\""));
+}
