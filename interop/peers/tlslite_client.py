@@ -1,9 +1,12 @@
-"""A client that sends dane_clientid as it is told to, then asks for a page. Options in JSON as first argument, result in JSON.
+"""A client that sends dane_clientid as it is told to, then asks for a page. A list of connections to make one after the other, in JSON
+on standard input; a line of JSON for the result of each.
 
 Options: address, tls, extension_type, certificate, key, in_certificate, on_second, in_client_hello, bad_certificate_verify, path.
 """
 
+import json
 import socket
+import sys
 
 from tlslite import messages
 from tlslite.api import TLSConnection
@@ -11,8 +14,7 @@ from tlslite.api import TLSConnection
 import tlslite_patch as patch
 
 
-def main():
-    options = patch.options()
+def connect(options):
     extensions = patch.Extensions(options["extension_type"])
     result = {"handshake": False, "alert": None, "signal": None, "extensions_of_request": [], "status": None, "body": None}
 
@@ -49,7 +51,8 @@ def main():
         result["alert"] = patch.alert(error)
     except patch.FAILURES as error:
         result["error"] = repr(error)
-    patch.report(result)
+    return result
 
 
-main()
+for each in json.load(sys.stdin):
+    patch.report(patch.forked(connect, each))

@@ -5,7 +5,9 @@ Options: tls, extension_type, certificate, key, signal, in_server_hello, in_hell
 in_certificate, curves, refuse (an alert to send once the client is done).
 """
 
+import json
 import socket
+import sys
 
 from tlslite import messages
 from tlslite.api import TLSConnection
@@ -15,7 +17,7 @@ import tlslite_patch as patch
 
 
 def main():
-    options = patch.options()
+    options = json.loads(sys.argv[1])
     extensions = patch.Extensions(options["extension_type"])
     result = {"handshake": False, "alert": None, "entries": None, "in_client_hello": None, "request": None}
 

@@ -3,5 +3,9 @@
 //! `cargo xtask test --only interop` installs those programs and runs the tests.
 #![allow(clippy::unwrap_used, reason = "support code of tests: a failure here is a failed test")]
 
+pub mod chains;
 pub mod dns;
+pub mod gateway;
+pub mod openssl;
 pub mod process;
+pub mod tlslite;

@@ -1,6 +1,6 @@
 //! Programs under test, and the programs they are tested against.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -36,16 +36,6 @@ pub fn dance() -> Command {
     Command::new(binary)
 }
 
-/// tlslite-ng's interpreter, with one of the scripts in interop/peers.
-#[must_use]
-pub fn tlslite(script: &str) -> Command {
-    let python = target().join("interop-venv").join("bin").join("python");
-    assert!(python.is_file(), "{} is missing: `cargo xtask test --only interop` makes it", python.display());
-    let mut command = Command::new(python);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
-    command
-}
-
 /// A daemon of Debian's: sbin is not on everyone's PATH.
 #[must_use]
 pub fn program(name: &str) -> Command {
@@ -56,17 +46,39 @@ pub fn program(name: &str) -> Command {
 }
 
 /// Cargo's target directory, from where this test runs: TARGET/debug/deps/test.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_path_buf()
 }
 
-/// Runs a program to its end; one that hangs is ended.
+/// Runs a program to its end, without input; one that hangs is ended.
 #[must_use]
 pub fn run(command: &Command) -> Output {
+    let child = limited(command).stdin(Stdio::null()).spawn().unwrap();
+    ended(command, child.wait_with_output().unwrap())
+}
+
+/// Runs a program to its end on this input, which then stays open: for programs that stop at the end of their input before they have
+/// seen what the peer has to say.
+#[must_use]
+pub fn run_on(command: &Command, input: &str) -> Output {
+    let mut child = limited(command).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A program that has ended reads no more.
+    let _ = stdin.write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    ended(command, output)
+}
+
+fn limited(command: &Command) -> Command {
     let mut limited = Command::new("timeout");
     limited.arg(PATIENCE.as_secs().to_string()).arg(command.get_program()).args(command.get_args());
     copy_surroundings(command, &mut limited);
-    let output = limited.stdin(Stdio::null()).output().unwrap();
+    limited.stdout(Stdio::piped()).stderr(Stdio::piped());
+    limited
+}
+
+fn ended(command: &Command, output: Output) -> Output {
     assert_ne!(output.status.code(), Some(124), "{command:?} hangs; so far:\n{}", text(&output));
     output
 }

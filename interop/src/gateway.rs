@@ -1,0 +1,176 @@
+//! The gateway as a program, in front of a web application that says whom it was told of.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::dns::World;
+use crate::process::{Daemon, dance};
+
+/// The field in which the web application finds the client's name.
+pub const HEADER: &str = "dane-clientid";
+
+/// A web application: answers each request with the client's name, or with `nobody`.
+pub struct Origin {
+    /// Where it listens.
+    pub address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Origin {
+    /// Starts it. It runs until the test's process ends.
+    #[must_use]
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = requests.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let seen = seen.clone();
+                std::thread::spawn(move || serve(&stream, &seen));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// The heads of the requests until now.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+/// Requests without a body, one after the other, as long as the connection lasts.
+fn serve(stream: &TcpStream, seen: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if !matches!(reader.read_line(&mut head), Ok(1..)) {
+                return;
+            }
+        }
+        let fields = head.lines().filter_map(|line| line.split_once(':'));
+        let mut names = fields.filter(|(name, _)| name.eq_ignore_ascii_case(HEADER)).map(|(_, value)| value.trim());
+        let body = names.next().unwrap_or("nobody").to_owned();
+        seen.lock().unwrap().push(head);
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        if { stream }.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Certificate and key for `localhost`, in files.
+pub struct ServerCertificate {
+    /// Chain.
+    pub certificate: PathBuf,
+    /// Key.
+    pub key: PathBuf,
+}
+
+impl ServerCertificate {
+    /// Self-signed, valid between these years.
+    #[must_use]
+    pub fn new(directory: &Path, years: [i32; 2]) -> Self {
+        let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        [parameters.not_before, parameters.not_after] = years.map(|year| rcgen::date_time_ymd(year, 1, 1));
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        let files = [("pem", certificate.pem()), ("key", key.serialize_pem())].map(|(suffix, content)| {
+            let file = directory.join(format!("server-{}-{}.{suffix}", years[0], years[1]));
+            fs::write(&file, content).unwrap();
+            file
+        });
+        let [certificate, key] = files;
+        Self { certificate, key }
+    }
+}
+
+/// A gateway in front of an origin.
+pub struct Gateway {
+    /// Where clients connect.
+    pub address: String,
+    /// The web application behind it.
+    pub origin: Origin,
+    /// The certificate it presents; a client may take it for a root.
+    pub server: ServerCertificate,
+    daemon: Daemon,
+    verdicts_seen: Mutex<usize>,
+    _directory: TempDir,
+}
+
+/// Where a gateway looks names up.
+pub struct Dns {
+    /// The resolver.
+    pub resolver: SocketAddr,
+    /// `validate` or `ad`.
+    pub mode: &'static str,
+}
+
+impl Gateway {
+    /// Starts a gateway that admits every name of the world's zones. `more` holds further settings, as lines of TOML.
+    #[must_use]
+    pub fn start(world: &World, dns: &Dns, more: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        let server = ServerCertificate::new(directory.path(), [2020, 2049]);
+        let origin = Origin::start();
+        let file = directory.path().join("gateway.toml");
+        let settings = format!(
+            "listen = \"127.0.0.1:0\"
+certificate = {:?}
+key = {:?}
+origin = \"{}\"
+allow = [\"**.example.com\", \"**.example.net\", \"**.broken.example\", \"**.expired.example\", \"**.unsigned.example\"]
+{more}
+[dns]
+resolver = [\"{}\"]
+mode = \"{}\"
+trust-anchor = {:?}
+",
+            server.certificate, server.key, origin.address, dns.resolver, dns.mode, world.trust_anchor
+        );
+        fs::write(&file, settings).unwrap();
+        let mut command = dance();
+        let daemon = Daemon::start(command.args(["gateway", "--log-format", "json", "--config"]).arg(file));
+        let address = daemon.wait_for("address", |line| bound_address(&serde_json::from_str(line).ok()?));
+        Self { address, origin, server, daemon, verdicts_seen: Mutex::new(0), _directory: directory }
+    }
+
+    /// One with the validating unbound, and its own validation on top.
+    #[must_use]
+    pub fn validating(world: &World, more: &str) -> Self {
+        Self::start(world, &Dns { resolver: world.validating, mode: "validate" }, more)
+    }
+
+    /// The log line of the next connection's verdict. Connections are to be made one after the other.
+    #[must_use]
+    pub fn next_verdict(&self) -> Value {
+        let mut seen = self.verdicts_seen.lock().unwrap();
+        let mut skip = *seen;
+        *seen += 1;
+        self.daemon.wait_for("verdict", |line| {
+            let verdict = verdict(serde_json::from_str(line).ok()?)?;
+            if skip == 0 {
+                Some(verdict)
+            } else {
+                skip -= 1;
+                None
+            }
+        })
+    }
+}
+
+fn bound_address(line: &Value) -> Option<String> {
+    line["fields"]["listen"].as_str().map(str::to_owned)
+}
+
+fn verdict(line: Value) -> Option<Value> {
+    line["fields"].get("outcome").is_some().then(|| line["fields"].clone())
+}

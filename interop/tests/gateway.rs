@@ -1,0 +1,282 @@
+//! The gateway between programs that others wrote: clients in front of it, resolvers and zones behind it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dance_interop::dns::World;
+use dance_interop::gateway::{Dns, Gateway};
+use dance_interop::process::{program, run, run_on, text, vector};
+use dance_interop::tlslite::{self, alert, client, name_extension};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The certificate whose key has a record at every name below `_device`, and its key.
+fn right() -> (PathBuf, PathBuf) {
+    (vector("certs/ee-p256.pem"), vector("keys/ee-p256.key.pem"))
+}
+
+/// A certificate that no record is about.
+fn wrong() -> (PathBuf, PathBuf) {
+    (vector("certs/ee-rsa2048.pem"), vector("keys/ee-rsa2048.key.pem"))
+}
+
+fn presenting(gateway: &Gateway, (certificate, key): &(PathBuf, PathBuf), name: &str) -> Value {
+    let mut options = client(&gateway.address, certificate, key);
+    options["in_certificate"] = json!([name_extension(name.as_bytes())]);
+    options
+}
+
+/// Makes one connection: what the client saw, and the gateway's log line.
+fn connect(gateway: &Gateway, options: Value) -> (Value, Value) {
+    let result = tlslite::connect(&[options]).remove(0);
+    (result, gateway.next_verdict())
+}
+
+fn assert_page(gateway: &Gateway, options: Value, name: &str) {
+    let (result, verdict) = connect(gateway, options);
+    assert_eq!((&result["status"], &result["body"]), (&json!(200), &json!(name)), "{result}\n{verdict}");
+    assert_eq!(verdict["outcome"], "authenticated", "{verdict}");
+}
+
+fn assert_refused(gateway: &Gateway, options: Value, reason: &str) {
+    let before = gateway.origin.requests().len();
+    let (result, verdict) = connect(gateway, options);
+    assert_eq!(alert(&result), Some("handshake_failure"), "{result}\n{verdict}");
+    assert_eq!(verdict["reason"], reason, "{verdict}");
+    assert_eq!(gateway.origin.requests().len(), before, "the origin saw a refused client's request");
+}
+
+/// Names in the zones of both signers, and through an alias.
+const NAMES: &[&str] = &[
+    "sensor7._device.example.com",
+    "sensor7._device.example.net",
+    "synthesised._device.example.com",
+    "synthesised._device.example.net",
+    "alias._alias.example.com",
+    "alias._alias.example.net",
+];
+
+/// Every way to ask, with every zone.
+fn the_right_client_gets_its_page(dns: impl Fn(&World) -> Dns) {
+    let world = World::shared();
+    let gateway = Gateway::start(&world, &dns(&world), "");
+    for name in NAMES {
+        assert_page(&gateway, presenting(&gateway, &right(), name), name);
+        assert_refused(&gateway, presenting(&gateway, &wrong(), name), "no-match");
+    }
+    assert_refused(&gateway, presenting(&gateway, &right(), "absent.example.com"), "tlsa-absent");
+    assert_refused(&gateway, presenting(&gateway, &right(), "absent.example.net"), "tlsa-absent");
+    assert_refused(&gateway, presenting(&gateway, &right(), "notlsa._device.example.net"), "tlsa-absent");
+    assert_refused(&gateway, presenting(&gateway, &right(), "stale._device.example.com"), "no-match");
+    assert_refused(&gateway, presenting(&gateway, &right(), "sensor7._device.unsigned.example"), "dnssec-insecure");
+}
+
+// DNS-01, DNS-03, DNS-05, DNS-07, NAM-07, SRV-12, HTTP-02
+#[test]
+fn through_a_validating_resolver() {
+    the_right_client_gets_its_page(|world| Dns { resolver: world.validating, mode: "validate" });
+}
+
+// DNS-01, DNS-03, DNS-05, DNS-07
+#[test]
+fn through_a_resolver_that_does_not_validate() {
+    the_right_client_gets_its_page(|world| Dns { resolver: world.iterating, mode: "validate" });
+}
+
+// DNS-01, DNS-03
+#[test]
+fn by_the_ad_bit_of_a_validating_resolver() {
+    the_right_client_gets_its_page(|world| Dns { resolver: world.validating, mode: "ad" });
+}
+
+// DNS-01, DNS-03
+#[test]
+fn no_ad_bit_no_client() {
+    let world = World::shared();
+    let gateway = Gateway::start(&world, &Dns { resolver: world.iterating, mode: "ad" }, "");
+    assert_refused(&gateway, presenting(&gateway, &right(), "sensor7._device.example.com"), "dnssec-insecure");
+}
+
+// DNS-04, SRV-11
+#[test]
+fn a_broken_or_expired_zone_lets_nobody_in() {
+    let world = World::shared();
+    for dns in [
+        Dns { resolver: world.validating, mode: "validate" },
+        Dns { resolver: world.iterating, mode: "validate" },
+        Dns { resolver: world.validating, mode: "ad" },
+    ] {
+        let gateway = Gateway::start(&world, &dns, "");
+        for zone in ["broken.example", "expired.example"] {
+            assert_refused(
+                &gateway,
+                presenting(&gateway, &right(), &format!("sensor7._device.{zone}")),
+                "dnssec-bogus",
+            );
+        }
+        let name = "sensor7._device.example.com";
+        assert_page(&gateway, presenting(&gateway, &right(), name), name);
+    }
+}
+
+// TLSA-06, TLSA-10, SRV-13
+#[test]
+fn a_private_ca_vouches_for_its_own_names_only() {
+    let world = World::shared();
+    let gateway = Gateway::validating(&world, "");
+    let directory = TempDir::new().unwrap();
+    let certificates = ["leaf", "inter", "root"].map(|stem| vector(&format!("certs/{stem}.pem")));
+    let full = (tlslite::chain(directory.path(), &certificates), vector("keys/leaf.key.pem"));
+    let short = (tlslite::chain(directory.path(), &certificates[..2]), vector("keys/leaf.key.pem"));
+    assert_page(&gateway, presenting(&gateway, &full, "device1.example.com"), "device1.example.com");
+    assert_refused(&gateway, presenting(&gateway, &full, "device9.example.com"), "san-mismatch");
+    assert_refused(&gateway, presenting(&gateway, &short, "device1.example.com"), "no-match");
+}
+
+// SRV-07, SRV-08, SRV-09, DNS-06, DNS-11, NAM-05, NAM-07
+#[test]
+fn queries_are_sent_for_proven_and_allowed_names_only() {
+    let world = World::shared();
+    let gateway = Gateway::validating(&world, "");
+    let mut options = presenting(&gateway, &right(), "unproven._device.example.com");
+    options["bad_certificate_verify"] = json!(true);
+    let result = tlslite::connect(&[options]).remove(0);
+    assert_eq!(alert(&result), Some("decrypt_error"), "{result}");
+    assert_eq!(world.queries("unproven._device.example.com"), 0);
+
+    let outside = Gateway::validating(&world, "server-names = []");
+    drop(outside);
+    let refused = presenting(&gateway, &right(), "sensor7._device.foreign.example");
+    let result = tlslite::connect(&[refused]).remove(0);
+    assert_eq!(alert(&result), Some("handshake_failure"), "{result}");
+    assert_eq!(world.queries("sensor7._device.foreign.example"), 0);
+
+    // The same probe, where it should be seen.
+    let options = presenting(&gateway, &right(), "Proven._device.Example.com");
+    let result = tlslite::connect(&[options]).remove(0);
+    assert_eq!(result["body"], "proven._device.example.com", "{result}");
+    assert_eq!(world.queries("proven._device.example.com"), 1);
+}
+
+fn s_client(gateway: &Gateway) -> Command {
+    let mut command = program("openssl");
+    command.args(["s_client", "-connect", &gateway.address, "-servername", "localhost", "-ign_eof"]);
+    command
+}
+
+fn with_certificate(command: &mut Command, (certificate, key): &(PathBuf, PathBuf)) {
+    command.arg("-cert").arg(certificate).arg("-key").arg(key);
+}
+
+// CID-02, SRV-01, SRV-04, SRV-06, SRV-16, SRV-21, HTTP-01
+#[test]
+fn stock_openssl_sees_the_signal_and_is_refused_without_the_extension() {
+    let gateway = Gateway::validating(&World::shared(), "");
+    let mut command = s_client(&gateway);
+    with_certificate(command.arg("-trace"), &right());
+    let said = text(&run_on(&command, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    let request =
+        said.split("CertificateRequest").nth(1).unwrap_or_else(|| panic!("no CertificateRequest in:\n{said}"));
+    let request = request.split("Certificate, Length").next().unwrap();
+    let signal = format!("extension_type=UNKNOWN({}), length=1\n", tlslite::EXTENSION_TYPE);
+    let after = request.split(&signal).nth(1).unwrap_or_else(|| panic!("no signal in:\n{request}"));
+    assert_eq!(after.lines().next().unwrap().split_whitespace().take(3).collect::<Vec<_>>(), ["0000", "-", "00"]);
+    assert!(!request.contains("certificate_authorities"), "{request}");
+    assert!(said.contains("SSL alert number 40"), "{said}");
+    assert_eq!(gateway.next_verdict()["reason"], "no-client-name");
+    assert!(gateway.origin.requests().is_empty());
+}
+
+// SRV-04
+#[test]
+fn stock_openssl_without_a_certificate_is_refused() {
+    let gateway = Gateway::validating(&World::shared(), "");
+    let said = text(&run_on(&s_client(&gateway), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    assert!(said.contains("SSL alert number 40"), "{said}");
+    assert_eq!(gateway.next_verdict()["reason"], "no-client-name");
+}
+
+// SRV-02, SEC-09, SEC-10
+#[test]
+fn tls_12_is_refused() {
+    let gateway = Gateway::validating(&World::shared(), "");
+    let mut command = s_client(&gateway);
+    with_certificate(command.arg("-tls1_2"), &right());
+    let said = text(&run_on(&command, ""));
+    assert!(said.contains("SSL alert number 70"), "{said}");
+}
+
+fn curl(gateway: &Gateway, certificate: Option<&(PathBuf, PathBuf)>) -> Command {
+    let mut command = program("curl");
+    let port = gateway.address.rsplit(':').next().unwrap();
+    command.args(["--silent", "--show-error", "--cacert"]).arg(&gateway.server.certificate);
+    command.args(["--resolve", &format!("localhost:{port}:127.0.0.1")]);
+    if let Some((certificate, key)) = certificate {
+        command.arg("--cert").arg(certificate).arg("--key").arg(key);
+    }
+    command.arg(format!("https://localhost:{port}/"));
+    command
+}
+
+// SRV-04, HTTP-01
+#[test]
+fn curl_with_a_certificate_and_no_extension_is_refused() {
+    let gateway = Gateway::validating(&World::shared(), "");
+    for certificate in [Some(right()), None] {
+        let output = run(&curl(&gateway, certificate.as_ref()));
+        assert!(!output.status.success() && text(&output).contains("handshake failure"), "{}", text(&output));
+        assert_eq!(gateway.next_verdict()["reason"], "no-client-name");
+    }
+    assert!(gateway.origin.requests().is_empty());
+}
+
+// SRV-05, HTTP-05, HTTP-03
+#[test]
+fn under_policy_optional_curl_is_nobody() {
+    let world = World::shared();
+    let gateway = Gateway::validating(&world, "policy = \"optional\"");
+    let mut command = curl(&gateway, Some(&right()));
+    command.args([
+        "--header",
+        "Dane-Clientid: sensor7._device.example.com",
+        "--header",
+        "dane_clientid: mallory.example.com",
+    ]);
+    let output = run(&command);
+    assert_eq!((output.status.success(), text(&output)), (true, "nobody".to_owned()));
+    // The same web application, told of somebody.
+    let name = "sensor7._device.example.com";
+    let result = tlslite::connect(&[presenting(&gateway, &right(), name)]).remove(0);
+    assert_eq!(result["body"], name, "{result}");
+}
+
+// SRV-04
+#[test]
+fn gnutls_with_a_raw_public_key_and_no_extension_is_refused() {
+    let gateway = Gateway::validating(&World::shared(), "");
+    let directory = TempDir::new().unwrap();
+    let public_key = public_key_pem(directory.path(), &right().1);
+    let mut command = program("gnutls-cli");
+    command.args([
+        "--priority",
+        "NORMAL:+CTYPE-CLI-RAWPK:-VERS-TLS1.2",
+        "--no-ca-verification",
+        "--sni-hostname",
+        "localhost",
+    ]);
+    command.arg("--rawpkkeyfile").arg(right().1).arg("--rawpkfile").arg(public_key);
+    let (host, port) = gateway.address.rsplit_once(':').unwrap();
+    let output = run_on(command.args(["--port", port, host]), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let said = text(&output);
+    assert!(said.contains("Client certificate type: Raw Public Key"), "{said}");
+    assert!(said.contains("Handshake failed") && said.contains("40"), "{said}");
+    assert_eq!(gateway.next_verdict()["reason"], "no-client-name");
+}
+
+fn public_key_pem(directory: &Path, key: &Path) -> PathBuf {
+    let file = directory.join("public.pem");
+    let mut command = program("openssl");
+    dance_interop::process::run_ok(command.args(["pkey", "-pubout", "-in"]).arg(key).arg("-out").arg(&file));
+    file
+}
