@@ -11,7 +11,7 @@ use rcgen::{
 use crate::process::vector;
 
 /// The name that every chain is checked against.
-pub const NAME: &str = "device1._device.example.com";
+pub const NAME: &str = "device1.example.com";
 
 /// SplitMix64: enough for choosing among variants.
 pub struct Random(pub u64);
@@ -257,11 +257,11 @@ fn leaf_parameters(twist: Twist, naming: Naming, purpose: Purpose) -> Certificat
     let mut leaf = named(common_name);
     let names: &[&str] = match naming {
         Naming::Exact => &[NAME],
-        Naming::UpperCase => &["DEVICE1._device.EXAMPLE.com"],
+        Naming::UpperCase => &["DEVICE1.EXAMPLE.com"],
         Naming::Second => &["other.example.com", NAME],
-        Naming::Other => &["device2._device.example.com"],
-        Naming::Parent => &["_device.example.com"],
-        Naming::Wildcard => &["*._device.example.com"],
+        Naming::Other => &["device2.example.com"],
+        Naming::Parent => &["example.com"],
+        Naming::Wildcard => &["*.example.com"],
         Naming::CommonName | Naming::Nothing => &[],
     };
     leaf.subject_alt_names = names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())).collect();

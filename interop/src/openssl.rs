@@ -26,7 +26,7 @@ impl Judgement {
     const fn rank(self) -> u8 {
         match self {
             Self::Authenticated => 0,
-            Self::Refused(HOSTNAME_MISMATCH) => 1,
+            Self::Refused(HOSTNAME_MISMATCH | PERMITTED_VIOLATION) => 1,
             Self::Refused(_) => 2,
             Self::NoUsable => 3,
         }
