@@ -187,3 +187,52 @@ fn callbacks_keep_panics_to_themselves() {
     // SAFETY: a message of four octets.
     unsafe { on_message(0, 0, RT_HANDSHAKE, [11_u8, 0, 0, 0].as_ptr().cast(), 4, known.as_ptr(), ptr::null_mut()) };
 }
+
+unsafe extern "C" {
+    /// SSL_key_update(3)
+    fn SSL_key_update(ssl: *mut SSL, update_type: c_int) -> c_int;
+}
+const SSL_KEY_UPDATE_REQUESTED: c_int = 1;
+
+/// A client that asks for new keys while it is pending makes OpenSSL answer before it builds the ticket that becomes the alert.
+#[tokio::test]
+async fn key_update_while_pending() {
+    use dance_core::reason::Reason;
+    use dance_core::verdict::Verdict;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use crate::{Acceptor, CertifiedKey, ClientConfig, Connector, Resumed, ServerConfig, ServerVerification};
+
+    let made = rcgen::generate_simple_self_signed(["server.test".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let identity = CertifiedKey::parse(certificate.as_bytes(), key.as_bytes()).unwrap();
+    let acceptor = Acceptor::new(&ServerConfig::new(identity)).unwrap();
+    let connector = Connector::new(&ClientConfig::new(ServerVerification::UnsafeNone)).unwrap();
+    for verdict in [Verdict::Abort(Reason::NoMatch), Verdict::NotDane(Reason::NoClientName)] {
+        let (client, server) = tokio::io::duplex(10_000);
+        let (pending, client) = tokio::join!(acceptor.accept(server), connector.connect("server.test", client));
+        let (mut pending, mut client) = (pending.unwrap(), client.unwrap());
+        // SAFETY: the stream owns a live SSL object. SSL_key_update(3).
+        assert_eq!(unsafe { SSL_key_update(client.open.ssl().as_ptr(), SSL_KEY_UPDATE_REQUESTED) }, 1);
+        client.write_all(b"request").await.unwrap();
+        // Reads the KeyUpdate and the record behind it.
+        let mut closed = Box::pin(pending.closed());
+        assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(closed.as_mut().poll(cx).is_pending())).await);
+        drop(closed);
+        let client = async move {
+            let mut answer = [0; 6];
+            client.read_exact(&mut answer).await.map(|_| answer)
+        };
+        let server = async {
+            let Resumed::Open(mut stream) = pending.resume(&verdict).await else { return };
+            let mut request = [0; 7];
+            stream.read_exact(&mut request).await.unwrap();
+            stream.write_all(b"answer").await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(client, server);
+        match verdict {
+            Verdict::Abort(_) => assert!(answer.unwrap_err().get_ref().unwrap().is::<crate::ClientAuthRefused>()),
+            _ => assert_eq!(&answer.unwrap(), b"answer"),
+        }
+    }
+}

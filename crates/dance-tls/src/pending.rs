@@ -15,8 +15,24 @@ use crate::ffi;
 use crate::stream::{Negotiated, OpenStream, TlsStream};
 use crate::transport::{Linger, Transport};
 
-/// A client that has completed its handshake and proven possession of its key, and about which nothing has been decided. There is no way to read
-/// from it or write to it. Dropping it refuses it, with as much of the alert as can be sent without waiting.
+/// A client that has completed its handshake and proven possession of its key, and about which nothing has been decided. Dropping it refuses it,
+/// with as much of the alert as can be sent without waiting.
+///
+/// There is no way to read from it or to write to it (SRV-10):
+///
+/// ```compile_fail,E0277
+/// # type Stream = tokio::io::DuplexStream;
+/// fn use_it(stream: impl tokio::io::AsyncRead) {}
+/// fn try_it(pending: dance_tls::PendingClient<Stream>) { use_it(pending) }
+/// ```
+///
+/// The stream that a verdict makes of it can be used:
+///
+/// ```
+/// # type Stream = tokio::io::DuplexStream;
+/// fn use_it(stream: impl tokio::io::AsyncRead) {}
+/// fn try_it(open: dance_tls::TlsStream<Stream>) { use_it(open) }
+/// ```
 pub struct PendingClient<S: AsyncRead + AsyncWrite + Unpin> {
     presented: Presented,
     server_name: Option<String>,
@@ -140,8 +156,8 @@ pub enum Resumed<S> {
 /// request, asks for its extensions, and takes an alert for an answer. To the client this looks like any late refusal (RFC 9846 appendix on
 /// client authentication): the server writes with application keys since its Finished.
 pub(crate) fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<Transport<S>>, reason: Reason) {
-    /// A pending KeyUpdate takes a step of its own before the ticket.
-    const STEPS: usize = 3;
+    /// Where OpenSSL owes the client a KeyUpdate, it sends that first, and forgets about the ticket until it is asked again.
+    const STEPS: usize = 2;
     let sent = |stream: &SslStream<Transport<S>>| {
         ffi::conn(stream.ssl()).is_some_and(|conn| conn.state().alert_sent.is_some())
     };
@@ -149,13 +165,14 @@ pub(crate) fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<T
     if let Some(conn) = ffi::conn(stream.ssl()) {
         conn.refuse_with(reason.alert().code());
     }
-    if ffi::new_session_ticket(stream) {
-        for _ in 0..STEPS {
-            // Never waits: nothing is read, and the transport takes all that is written. The error is the refusal itself.
-            let _ = Pin::new(&mut *stream).poll_do_handshake(&mut cx);
-            if sent(stream) {
-                return;
-            }
+    for _ in 0..STEPS {
+        if !ffi::new_session_ticket(stream) {
+            break;
+        }
+        // Never waits: nothing is read, and the transport takes all that is written. The error is the refusal itself.
+        let _ = Pin::new(&mut *stream).poll_do_handshake(&mut cx);
+        if sent(stream) {
+            return;
         }
     }
     // The peer has broken or ended the connection while it was pending, or OpenSSL has changed. Either way it is closed.

@@ -1,0 +1,125 @@
+//! What a full mutual TLS 1.3 handshake costs the server, with and without DANE, in memory and on one thread.
+//!
+//! Server and client run in turn; the time spent inside each is added up apart, so the client's share does not blur the server's. Certificates and
+//! keys are P-256, the group is X25519. The verdict is given at once: DNS is not part of this.
+//!
+//! `cargo bench -p dance-tls --bench handshake [-- HANDSHAKES]`
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use dance_core::name::ClientName;
+use dance_core::reason::Reason;
+use dance_core::verdict::Verdict;
+use dance_tls::{
+    Acceptor, CertifiedKey, ClientConfig, ClientCredential, Connector, DaneMode, PrivateKey, Resumed, ServerConfig,
+    ServerVerification, TrustAnchors,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const SERVER: &str = "server.test";
+
+/// Adds up the time that a future runs.
+struct Timed<F> {
+    future: Pin<Box<F>>,
+    spent: Duration,
+}
+
+impl<F: Future> Timed<F> {
+    fn new(future: F) -> Self {
+        Self { future: Box::pin(future), spent: Duration::ZERO }
+    }
+}
+
+impl<F: Future> Future for Timed<F> {
+    type Output = (F::Output, Duration);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let start = Instant::now();
+        let result = self.future.as_mut().poll(cx);
+        self.spent += start.elapsed();
+        result.map(|output| (output, self.spent))
+    }
+}
+
+/// One handshake, the verdict, and one octet each way: server's time, client's time.
+async fn handshake(acceptor: &Acceptor, connector: &Connector) -> (Duration, Duration) {
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    let server = Timed::new(async {
+        let pending = acceptor.accept(server).await.unwrap();
+        let Resumed::Open(mut stream) = pending.resume(&Verdict::NotDane(Reason::NoClientName)).await else {
+            panic!("the verdict was to go on")
+        };
+        let octet = stream.read_u8().await.unwrap();
+        stream.write_u8(octet).await.unwrap();
+        stream
+    });
+    let client = Timed::new(async {
+        let mut stream = connector.connect(SERVER, client).await.unwrap();
+        stream.write_u8(1).await.unwrap();
+        stream.read_u8().await.unwrap();
+        stream
+    });
+    let ((_server, server_time), (_client, client_time)) = tokio::join!(server, client);
+    (server_time, client_time)
+}
+
+fn main() {
+    // `cargo bench` passes --bench; `cargo test --benches` nothing.
+    let given = std::env::args().find_map(|arg| arg.parse().ok());
+    let handshakes: u32 = given.unwrap_or(if std::env::args().any(|arg| arg == "--bench") { 3000 } else { 10 });
+
+    let made = |name: &str| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    };
+    let (server_certificate, server_key) = made(SERVER);
+    let (client_certificate, client_key) = made("sensor7.example.com");
+    let identity = CertifiedKey::parse(server_certificate.as_bytes(), server_key.as_bytes()).unwrap();
+    let server = |dane| Acceptor::new(&ServerConfig { dane, ..ServerConfig::new(identity.clone()) }).unwrap();
+    let client = |credential| {
+        let roots = TrustAnchors::parse(server_certificate.as_bytes()).unwrap();
+        let name = ClientName::parse(b"sensor7._device.example.com").ok();
+        let groups = Some("X25519".to_owned());
+        let config = ClientConfig::new(ServerVerification::Roots(roots));
+        Connector::new(&ClientConfig { credential: Some(credential), name, groups, ..config }).unwrap()
+    };
+    let x509 = client(ClientCredential::X509(
+        CertifiedKey::parse(client_certificate.as_bytes(), client_key.as_bytes()).unwrap(),
+    ));
+    let key = client(ClientCredential::RawPublicKey(PrivateKey::parse(client_key.as_bytes()).unwrap()));
+
+    let cases = [
+        ("X.509, DANE off", server(DaneMode::Off), &x509),
+        ("X.509, DANE on", server(DaneMode::On), &x509),
+        ("raw public key, DANE on", server(DaneMode::On), &key),
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    // Rounds in turn, so that a busy machine slows all cases alike; the best round is the least disturbed.
+    const ROUNDS: u32 = 10;
+    let mut best = [(Duration::MAX, Duration::MAX); 3];
+    runtime.block_on(async {
+        for _ in 0..ROUNDS {
+            for ((_, acceptor, connector), best) in cases.iter().zip(&mut best) {
+                let mut sum = (Duration::ZERO, Duration::ZERO);
+                let count = handshakes.div_ceil(ROUNDS);
+                for _ in 0..count {
+                    let run = pin!(handshake(acceptor, connector)).await;
+                    sum = (sum.0 + run.0, sum.1 + run.1);
+                }
+                *best = (best.0.min(sum.0 / count), best.1.min(sum.1 / count));
+            }
+        }
+    });
+    println!("{:<26} {:>10} {:>10} {:>24}", "", "server", "client", "server handshakes/s/core");
+    for ((name, ..), (server, client)) in cases.iter().zip(best) {
+        println!(
+            "{name:<26} {:>7} µs {:>7} µs {:>24.0}",
+            server.as_micros(),
+            client.as_micros(),
+            1.0 / server.as_secs_f64()
+        );
+    }
+}
