@@ -23,6 +23,8 @@ extern crate alloc;
 
 pub mod answer;
 pub mod clientid;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod matching;
 pub mod message;
 pub mod name;

@@ -14,7 +14,7 @@ use crate::x509::Certificate;
 const MAX_STEPS: usize = 256;
 
 /// Paths whose signatures are verified, over all records of one match. Each costs at most [`MAX_INTERMEDIATES`] + 1 verifications.
-const MAX_PATHS: usize = 16;
+pub(crate) const MAX_PATHS: usize = 16;
 
 /// A certificate that a path can go through.
 #[derive(Clone, Copy, Debug)]
@@ -63,9 +63,9 @@ impl<'a> Candidate<'_, 'a> {
 
 /// What became of a candidate.
 pub(crate) enum Tried<T> {
-    /// It will do; the search ends.
+    /// It was judged and will do; the search ends. What its signatures cost counts all the same: there may be more records.
     Accepted(T),
-    /// It was judged and failed, at the cost of signatures.
+    /// It was judged and failed.
     Failed(PathFault),
     /// It was passed over at no cost.
     Skipped,
@@ -134,11 +134,14 @@ impl<'a, T> Search<'_, 'a, T> {
                 self.budget.exhaust();
                 return None;
             }
-            match (self.attempt)(&Candidate { intermediates: &self.path, anchor }) {
+            let tried = (self.attempt)(&Candidate { intermediates: &self.path, anchor });
+            if !matches!(tried, Tried::Skipped) {
+                self.budget.paths -= 1;
+            }
+            match tried {
                 Tried::Accepted(accepted) => return Some(accepted),
                 Tried::Skipped => {}
                 Tried::Failed(fault) => {
-                    self.budget.paths -= 1;
                     self.fault.get_or_insert(fault);
                     if fault.error == PathError::Limit {
                         self.budget.exhaust();

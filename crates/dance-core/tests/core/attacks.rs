@@ -223,6 +223,21 @@ fn sixteen_namesakes_cost_a_bounded_number_of_signatures() {
 
 // SEC-14
 #[test]
+fn a_valid_path_for_every_record_counts_too() {
+    // Each record finds its path, and none is for the name, so each is tried.
+    let root = Authority::root("Root");
+    let credential = dance_core::matching::Credential::X509(vec![root.leaf(), root.der.clone()]);
+    let counting = Counting::default();
+    let (records, other) = (vec![record(2, 0, 1, &root.der); 64], name("device2.example.com"));
+    let report = match_rrset(&records, &credential, &other, &MatchOptions::default(), NOW, &counting);
+    assert_eq!(counting.0.load(Ordering::Relaxed), 16);
+    assert_eq!(report.conclusion, Conclusion::NameMismatch { index: 0, depth: 1 });
+    assert_eq!(report.records[15].outcome.code(), "name-mismatch");
+    assert_eq!(report.records[16].outcome.code(), "path-limit");
+}
+
+// SEC-14
+#[test]
 fn names_that_lead_nowhere_cost_no_signatures() {
     let root = Authority::root("Root");
     let namesakes: Vec<_> = (0..MAX_CERTIFICATES - 2).map(|_| Authority::root("Same")).collect();
