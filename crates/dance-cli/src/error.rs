@@ -166,7 +166,7 @@ impl Error {
             Self::GatewayStart(error) => match error {
                 StartError::Listen { .. } | StartError::NoRandomness => Exit::Unknown,
                 StartError::Config(_)
-                | StartError::Credential(_)
+                | StartError::Credential { .. }
                 | StartError::Tls(_)
                 | StartError::Roots { .. }
                 | StartError::Resolver(_)
