@@ -20,7 +20,7 @@ const BIND_ATTEMPTS: usize = 32;
 /// Connections at one time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 256;
 /// Answers waiting for their time, on one connection or for all datagrams; questions beyond wait or are dropped.
-const MAX_PENDING: usize = 1024;
+const MAX_PENDING: usize = 4096;
 /// Pause after the system refused to receive or accept, so that a lasting refusal does not take the whole processor.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// Largest datagram that IP can carry.
