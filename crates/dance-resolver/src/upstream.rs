@@ -1,5 +1,6 @@
 //! Questions to the configured resolvers: UDP, TCP when the answer does not fit, another try or another resolver when none comes.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,9 +19,11 @@ use crate::reply::DnsName;
 
 /// UDP payload size offered (EDNS): what fits into any path's packets without fragments.
 const UDP_PAYLOAD: u16 = 1232;
-/// When a question without answer is sent again. The earlier one stays open, so a slow answer still counts. Longer than a resolver's
-/// usual cold look-up, short enough for a second try within the budget.
-const RESEND_AFTER: Duration = Duration::from_millis(1200);
+/// When a question without answer is sent again; the earlier one stays open, so a slow answer still counts. Longer than a resolver's usual
+/// cold look-up, short enough for a second try within the budget.
+const RESEND_AFTER: Duration = Duration::from_millis(1000);
+/// At random up to this much later, lest questions that were lost in one burst are sent again in another.
+const RESEND_SPREAD: Duration = Duration::from_millis(500);
 /// Most times that one question is sent, over all resolvers.
 const MAX_SENDS: usize = 4;
 
@@ -109,7 +112,7 @@ impl Upstream {
             if send_now && let Some(server) = server(sends) {
                 pending.push(async move { (server, ask_one(server, question, sent).await) });
                 sends += 1;
-                resend_at = Instant::now() + RESEND_AFTER;
+                resend_at = Instant::now() + RESEND_AFTER + RESEND_SPREAD.mul_f32(random_fraction());
             } else if pending.is_empty() {
                 return Err(failure);
             }
@@ -141,6 +144,12 @@ impl Upstream {
             self.preferred.store(index, Ordering::Relaxed);
         }
     }
+}
+
+/// Between 0 and 1; needs to be different, not unpredictable.
+fn random_fraction() -> f32 {
+    let random = RandomState::new().build_hasher().finish();
+    f32::from(random.to_be_bytes()[0]) / f32::from(u8::MAX)
 }
 
 async fn ask_one(server: SocketAddr, question: &Question, sent: &AtomicUsize) -> io::Result<Message<Bytes>> {

@@ -97,7 +97,7 @@ async fn a_black_hole_is_left_in_time() {
     assert!((2_900..3_000).contains(&started.elapsed().as_millis()));
     assert_eq!(failure(&lookup), LookupFailure::Timeout);
     assert_eq!(lookup.trace.detail, Some(Detail::NoReply { question: Some(format!("{NAME} TLSA").into()) }));
-    assert_eq!(lookup.trace.queries, 3);
+    assert!((2..=3).contains(&lookup.trace.queries));
     // Remembered: nothing is sent for a while.
     let again = resolver.lookup(&owner(NAME)).await;
     assert!(again.trace.from_cache);
