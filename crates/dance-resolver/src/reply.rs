@@ -440,6 +440,44 @@ mod tests {
         assert_eq!(follow(&[D("example.", &target)]), Err(ChainError::Malformed));
     }
 
+    // DNS-08: what a chain ends in is good no longer than its proof; a denial for no longer than the proof's TTL, either.
+    #[test]
+    fn proofs_count() {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(10_000));
+        let set = |rtype, ttl, expiration, data: Vec<Bytes>| Rrset {
+            owner: name("example."),
+            rtype,
+            ttl,
+            data,
+            signatures: vec![Signature { labels: 1, original_ttl: 900, inception: 9_000, expiration }],
+        };
+        let soa = set(Rtype::SOA, 700, 15_000, vec![Bytes::from_static(&[0, 0, 1, 0x90])]);
+        let chain = |tlsa, proof_until| Chain {
+            aliases: Vec::new(),
+            end: name("a.example."),
+            tlsa,
+            authority: vec![soa.clone(), set(Rtype::NSEC, 300, proof_until, Vec::new())],
+        };
+        let until = |seconds| Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)));
+
+        let positive = chain(Some(set(Rtype::TLSA, 600, 14_000, Vec::new())), 12_000).last_times(now).unwrap();
+        assert_eq!((positive.ttl, positive.original_ttl, positive.signature_expiry), (600, Some(900), until(12_000)));
+        let denial = chain(None, 12_000).last_times(now).unwrap();
+        assert_eq!((denial.ttl, denial.original_ttl, denial.signature_expiry), (300, Some(900), until(12_000)));
+        // The minimum of the SOA record is 400.
+        let mut longer = chain(None, 20_000);
+        longer.authority.iter_mut().for_each(|set| set.ttl = set.ttl.max(700));
+        assert_eq!(
+            (longer.last_times(now).unwrap().ttl, longer.last_times(now).unwrap().signature_expiry),
+            (400, until(15_000))
+        );
+        let late = chain(None, 9_999).last_times(now);
+        assert!(matches!(late, Err(Detail::SignatureExpired { rtype: Rtype::NSEC, .. })));
+        let mut bare = chain(None, 12_000);
+        bare.authority.clear();
+        assert_eq!(bare.last_times(now).unwrap().ttl, 0);
+    }
+
     #[test]
     fn signature_times_near_the_turn_of_the_era() {
         let at = |seconds: u64| UnixTime::since_unix_epoch(Duration::from_secs(seconds));

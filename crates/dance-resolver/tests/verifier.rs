@@ -206,6 +206,19 @@ async fn policy_says_what_a_limit_becomes() {
     }
 }
 
+// SEC-01: a look-up that ends gives its places back.
+#[tokio::test]
+async fn places_come_back() {
+    let source = Gate::new();
+    source.open.add_permits(3);
+    let verifier = verifier(&source, Limits { total: 1, per_address: 1, per_entry: 1, ..Limits::default() });
+    for _ in 0..3 {
+        assert_eq!(reason(&verifier.verify(&client(NAME, b"key"), PEER).await), Reason::TlsaAbsent);
+    }
+    let _held = waiting(&verifier, [(NAME.to_owned(), PEER)]).await;
+    assert_eq!(reason(&verifier.verify(&client(NAME, b"key"), PEER).await), Reason::LookupLimitTotal);
+}
+
 // SEC-01: an answer that is known costs no place.
 #[tokio::test]
 async fn known_answers_need_no_place() {
