@@ -10,10 +10,11 @@ use dance_core::name::NameError;
 use dance_core::tlsa::AssociationError;
 use dance_gateway::StartError;
 use dance_gateway::config::ReadError;
+use dance_testkit::{CertError, WorldError};
 use dance_tls::{ClientAuthRefused, ConnectError, CredentialError};
 
 use crate::command::tls::is_refusal;
-use crate::{Exit, vectors};
+use crate::{Difference, Exit, vectors};
 
 /// Why a command could not do what it was asked.
 #[derive(Debug)]
@@ -43,6 +44,14 @@ pub enum Error {
     },
     /// A certificate or private key for TLS cannot be used.
     Credential(CredentialError),
+    /// The demonstration did not go as told.
+    Demo(Difference),
+    /// The demonstration's certificates cannot be made.
+    DemoCertificates(CertError),
+    /// The demonstration's DNS cannot be made or changed.
+    DemoDns(WorldError),
+    /// The demonstration's application cannot listen on loopback.
+    DemoListen(io::Error),
     /// The file exists already.
     Exists {
         /// Which.
@@ -183,7 +192,7 @@ impl Error {
                 | ConnectError::PeerAlert(_)
                 | ConnectError::Tls(_) => Exit::No,
             },
-            Self::Refused | Self::SelfCheck => Exit::No,
+            Self::Demo(_) | Self::Refused | Self::SelfCheck => Exit::No,
             Self::Vectors(error) => match error {
                 vectors::Error::Read { .. } | vectors::Error::Print(_) => Exit::Unknown,
                 vectors::Error::Json { .. }
@@ -195,6 +204,9 @@ impl Error {
             Self::Connect { .. }
             | Self::Connection(_)
             | Self::ConnectTimeout { .. }
+            | Self::DemoCertificates(_)
+            | Self::DemoDns(_)
+            | Self::DemoListen(_)
             | Self::Http(_)
             | Self::MakeIdentity(_)
             | Self::MakeRecord(_)
@@ -220,6 +232,14 @@ impl fmt::Display for Error {
                 write!(f, "no connection to {server} within {} ms; --timeout gives it more", time.as_millis())
             }
             Self::Credential(error) => error.fmt(f),
+            Self::Demo(Difference { step, what, expected, found }) => {
+                write!(f, "not as told, at \"{step}\": {what}: expected {expected}, found {found}")
+            }
+            Self::DemoCertificates(error) => write!(f, "making the demonstration's certificates failed: {error}"),
+            Self::DemoDns(error) => write!(f, "making the demonstration's DNS failed: {error}"),
+            Self::DemoListen(error) => {
+                write!(f, "the demonstration's application cannot listen on 127.0.0.1: {error}")
+            }
             Self::Exists { path } => write!(f, "{} exists already; --force replaces it", path.display()),
             Self::GatewayConfig(error) => error.fmt(f),
             Self::GatewayStart(error) => error.fmt(f),

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 
 mod command;
+mod demo;
 mod error;
 mod exit;
 mod files;
@@ -18,6 +19,7 @@ mod output;
 mod progress;
 pub mod vectors;
 
+pub use demo::Difference;
 pub use error::Error;
 pub use exit::Exit;
 
@@ -31,8 +33,10 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 EXAMPLES:
-    dance name sensor7._device.example.com
-    dance extension encode --from client --name sensor7._device.example.com
+    dance demo
+    dance identity new --name sensor7._device.example.com
+    dance gateway --certificate server.pem --key server.key --origin 127.0.0.1:8080 \\
+        --allow '*._device.example.com'
 
 EXIT CODES:
     0  yes, or done
@@ -42,15 +46,16 @@ EXIT CODES:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(command::demo::Args),
+    Gateway(command::gateway::Args),
     Connect(command::connect::Args),
+    Request(command::request::Args),
+    Identity(command::identity::Args),
+    Tlsa(command::tlsa::Args),
+    Resolve(command::resolve::Args),
+    Match(command::match_::Args),
     Name(command::name::Args),
     Extension(command::extension::Args),
-    Gateway(command::gateway::Args),
-    Identity(command::identity::Args),
-    Match(command::match_::Args),
-    Request(command::request::Args),
-    Resolve(command::resolve::Args),
-    Tlsa(command::tlsa::Args),
     Vectors(command::vectors::Args),
 }
 
@@ -66,15 +71,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let result = match cli.command {
+        Command::Demo(args) => args.run(),
+        Command::Gateway(args) => args.run(),
         Command::Connect(args) => args.run(),
+        Command::Request(args) => args.run(),
+        Command::Identity(args) => args.run(),
+        Command::Tlsa(args) => args.run(),
+        Command::Resolve(args) => args.run(),
+        Command::Match(args) => args.run(),
         Command::Name(args) => args.run(),
         Command::Extension(args) => args.run(),
-        Command::Gateway(args) => args.run(),
-        Command::Identity(args) => args.run(),
-        Command::Match(args) => args.run(),
-        Command::Request(args) => args.run(),
-        Command::Resolve(args) => args.run(),
-        Command::Tlsa(args) => args.run(),
         Command::Vectors(args) => args.run(),
     };
     result.unwrap_or_else(|error| {
@@ -102,6 +108,10 @@ mod tests {
             let help = command.render_long_help().to_string();
             assert!(help.contains("EXAMPLES:"), "no examples in the help of `{path}`");
             assert!(help.contains("EXIT CODES:"), "no exit codes in the help of `{path}`");
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in after.lines() {
+                assert!(line.chars().count() <= 98, "the help of `{path}` is too wide: {line}");
+            }
             let commands = command.get_subcommands_mut().filter(|command| command.get_name() != "help");
             1 + commands
                 .map(|command| visit(command, &format!("{path} {}", command.get_name().to_owned())))

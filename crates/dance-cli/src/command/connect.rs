@@ -30,8 +30,8 @@ EXAMPLES:
     dance connect 127.0.0.1:8443 --server-name localhost --server-ca ca.pem \\
         --name sensor7._device.example.com --key sensor7._device.example.com.key.pem </dev/null
 
-    In TLS 1.3 the server decides about the client after the handshake: success is what the server sends, or its
-    orderly close.
+    In TLS 1.3 the server decides about the client after the handshake: success is what the server
+    sends, or its orderly close.
 
 EXIT CODES:
     0  the connection was used and closed in order

@@ -176,13 +176,14 @@ EXAMPLES:
     dance extension decode --from server --profile 2022 \"\"
     dance extension decode --from client --profile 2022 --tls 1.2 --message CH \"\"
 
-    The answer is for an extension that was asked for: in a client's Certificate, that the CertificateRequest had the
-    signal; in a ServerHello, that the ClientHello had the extension.
+    The answer is for an extension that was asked for: in a client's Certificate, that the
+    CertificateRequest had the signal; in a ServerHello, that the ClientHello had the extension.
 
 JSON KEYS:
     verdict      accept, reject or ignore
     alert        the TLS alert that ends the handshake, or null
-    client_name  the client's name as its server uses it; \"\" where it is in the certificate; null where there is none
+    client_name  the client's name as its server uses it; \"\" where it is in the certificate; null
+                 where there is none
     normalised   the same
     reason       a stable code, or null
     detail       what was expected and what was found, or null

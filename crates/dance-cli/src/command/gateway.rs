@@ -91,9 +91,9 @@ EXAMPLES:
     dance gateway --config /etc/dance/gateway.toml
     dance gateway --config /etc/dance/gateway.toml --check
 
-    The first line of the log tells the address, as `listening addr=0.0.0.0:8443`; then comes one for
-    every client. RUST_LOG sets how much is logged. SIGTERM and SIGINT end the gateway once requests
-    under way are finished, or after drain-timeout.
+    The first line of the log tells the address, as `listening addr=0.0.0.0:8443`; then comes one
+    for every client. RUST_LOG sets how much is logged. SIGTERM and SIGINT end the gateway once
+    requests under way are finished, or after drain-timeout.
 
 EXIT CODES:
     0  ended in order; with --check: the configuration is good

@@ -81,9 +81,9 @@ struct New {
 const NEW_AFTER_HELP: &str = "\
 EXAMPLES:
     dance identity new --name sensor7._device.example.com
-    dance identity new --name sensor7._device.example.com --type raw-key --key-type ed25519 --out /etc/dance
+    dance identity new --name sensor7._device.example.com --type raw-key --out /etc/dance
 
-    Writes NAME.key.pem (mode 0600) and, for x509, NAME.cert.pem. Prints the TLSA record to publish.
+    Writes NAME.key.pem (mode 0600) and, for x509, NAME.cert.pem. Prints the record to publish.
 
 JSON KEYS:
     client_name  the name

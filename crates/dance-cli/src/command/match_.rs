@@ -69,14 +69,16 @@ const AFTER_HELP: &str = "\
 EXAMPLES:
     dance match --name sensor7._device.example.com --chain sensor7.cert.pem \\
         --tlsa '3 1 1 ee13f22ee41a355ee24a5f75c5659504191fc9deb93bcfb363ff6feec3856e93'
-    dance match --name sensor7._device.example.com --spki sensor7.spki.der --tlsa '3 1 1 ee13...' '3 1 1 a27f...'
+    dance match --name sensor7._device.example.com --spki sensor7.spki.der \\
+        --tlsa '3 1 1 ee13...' '3 1 1 a27f...'
 
 JSON KEYS:
     verdict        authenticated, name_mismatch, no_match or no_usable
     client_name    the name
     matched_index  the record that matched (for name_mismatch: all but the name), from 0, or null
     reason         a stable code; `matched` when authenticated
-    records        for each record: index, usage, selector, matching_type (null in records too short to have one), outcome
+    records        for each: index, usage, selector, matching_type (null in records cut short before
+                   it), outcome
 
 EXIT CODES:
     0  authenticated

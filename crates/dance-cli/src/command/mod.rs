@@ -5,6 +5,7 @@ use dance_core::name::{ClientName, NameError};
 use serde::Serialize;
 
 pub(crate) mod connect;
+pub(crate) mod demo;
 pub(crate) mod dns;
 pub(crate) mod extension;
 pub(crate) mod gateway;

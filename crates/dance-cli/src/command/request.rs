@@ -50,15 +50,17 @@ const AFTER_HELP: &str = "\
 EXAMPLES:
     dance request https://gateway.example.net/whoami --name sensor7._device.example.com \\
         --cert sensor7._device.example.com.cert.pem --key sensor7._device.example.com.key.pem
-    dance request https://gateway.example.net/readings -H 'content-type: application/json' -d @reading.json \\
+    dance request https://gateway.example.net/readings -d @reading.json \\
+        -H 'content-type: application/json' \\
         --name sensor7._device.example.com --key sensor7._device.example.com.key.pem
 
-    Speaks HTTP/2 or HTTP/1.1, whichever the server prefers. Redirections are not followed: another server would
-    learn the client's name.
+    Speaks HTTP/2 or HTTP/1.1, whichever the server prefers. Redirections are not followed: another
+    server would learn the client's name.
 
 EXIT CODES:
     0  a response with a status below 400
-    1  a response with a status of 400 or more; or the server refused this client, or is not the one that was meant
+    1  a response with a status of 400 or more; or the server refused this client, or is not the
+       one that was meant
     2  wrong usage, or a certificate or key that cannot be used
     3  the connection failed";
 
@@ -102,7 +104,8 @@ impl Args {
     }
 }
 
-async fn exchange(
+/// Sends a request over a connection that is used for nothing else.
+pub(crate) async fn exchange(
     stream: Watched<impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static>,
     request: Request<Full<Bytes>>,
     http2: bool,

@@ -91,7 +91,7 @@ struct Generate {
 const GENERATE_AFTER_HELP: &str = "\
 EXAMPLES:
     dance tlsa generate --cert sensor7.cert.pem --name sensor7._device.example.com
-    dance tlsa generate --key sensor7.key.pem --name sensor7._device.example.com --ttl 300 --generic
+    dance tlsa generate --key sensor7.key.pem --name sensor7._device.example.com --generic
     dance tlsa generate --cert ca.pem --name '*._device.example.com' --usage 2 --selector 0
 
 JSON KEYS:

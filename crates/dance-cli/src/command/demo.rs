@@ -1,0 +1,41 @@
+//! `dance demo`: the first thing to run.
+
+use crate::demo;
+use crate::{Error, Exit, runtime};
+
+/// Show the whole thing on this machine: DNS, gateway, application and clients in one process, without any configuration.
+///
+/// Signs a zone, gives clients their identities, starts the gateway in front of a small web application, and tells what happens when
+/// clients connect. Everything that is told is checked. Uses no network but loopback.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// Leave it running, and print commands to try against it
+    #[arg(long)]
+    keep: bool,
+
+    /// Tell it without colours; NO_COLOR does the same
+    #[arg(long)]
+    no_color: bool,
+}
+
+const AFTER_HELP: &str = "\
+EXAMPLES:
+    dance demo
+    dance demo --keep
+
+EXIT CODES:
+    0  everything went as told
+    1  something did not; the error says what was expected and what was found
+    2  wrong usage
+    3  the scene could not be set up";
+
+impl Args {
+    pub(crate) fn run(self) -> Result<Exit, Error> {
+        if self.no_color {
+            anstream::ColorChoice::Never.write_global();
+        }
+        runtime()?.block_on(demo::run(self.keep))?;
+        Ok(Exit::Yes)
+    }
+}

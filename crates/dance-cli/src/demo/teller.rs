@@ -1,0 +1,154 @@
+//! How the story is told: plain sentences, a mark for every sentence that was checked.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Effects, Style};
+use tokio::time::sleep;
+
+use crate::Error;
+use crate::demo::client::Saw;
+use crate::demo::scene::{ALLOW, Dns, Event, ROBOT, SENSOR, Scene, TRUCK};
+
+const BOLD: Style = Style::new().effects(Effects::BOLD);
+const DIM: Style = Style::new().effects(Effects::DIMMED);
+const GOOD: Style = AnsiColor::Green.on_default().effects(Effects::BOLD);
+
+/// So many digits of a digest tell it apart.
+const DIGEST_SHOWN: usize = 16;
+
+/// Tells on standard output; colours only where a terminal shows them.
+pub(super) struct Teller {
+    checked: usize,
+}
+
+impl Teller {
+    pub(super) const fn new() -> Self {
+        Self { checked: 0 }
+    }
+
+    pub(super) fn line(&mut self, text: impl Display) -> Result<(), Error> {
+        tell(format_args!("  {text}\n"))
+    }
+
+    pub(super) fn heading(&mut self, text: &str) -> Result<(), Error> {
+        tell(format_args!("\n{BOLD}{text}{BOLD:#}\n"))
+    }
+
+    pub(super) fn opening(&mut self, scene: &Scene) -> Result<(), Error> {
+        tell(format_args!(
+            "{BOLD}Who is connecting? DANE client authentication answers with DNS.{BOLD:#}\n\n\
+             A client's identity is a DNS name. Its credential is the TLSA record at that name, proven by DNSSEC:\n\
+             a digest of the client's key, or of its organisation's CA. No PKI to run or to join, on either side.\n\
+             {DIM}What follows runs in this one process, on loopback. Each ✓ was checked.{DIM:#}\n"
+        ))?;
+        self.heading("In DNS: a zone signed with DNSSEC")?;
+        for record in &scene.records {
+            let shown: String = record.data.chars().take("U S M ".len() + DIGEST_SHOWN).collect();
+            self.line(format_args!("{:<28} {:>3} s  TLSA {shown}...", record.owner, record.ttl))?;
+            self.line(format_args!("{DIM}  {}{DIM:#}", record.meaning))?;
+        }
+        self.heading("On the server: a web application, and the gateway in front of it")?;
+        self.line(format_args!(
+            "application  http://{}   {DIM}knows nothing of TLS or DNS{DIM:#}",
+            scene.app.address()
+        ))?;
+        self.line(format_args!("gateway      https://{}  {DIM}lets in {}{DIM:#}", scene.gateway, ALLOW.join(" and ")))
+    }
+
+    /// A visit that went as it had to.
+    pub(super) fn visit(&mut self, step: &str, saw: &Saw, requests: &[String], event: &Event) -> Result<(), Error> {
+        self.checked += 1;
+        tell(format_args!("  {GOOD}✓{GOOD:#} {step}\n"))?;
+        let client = match saw {
+            Saw::Answer(text) => format!("\"{text}\""),
+            Saw::Refusal => "the TLS alert handshake_failure, and no reason".to_owned(),
+        };
+        let application = match requests {
+            [] => "nothing".to_owned(),
+            names => format!("Dane-Clientid: {}", names.join(", ")),
+        };
+        self.fact("the client saw", client)?;
+        self.fact("the application saw", application)?;
+        self.fact("the gateway logged", format_args!("{} ({}, {} ms)", event.in_words(), event.dns, event.millis))
+    }
+
+    fn fact(&mut self, what: &str, text: impl Display) -> Result<(), Error> {
+        tell(format_args!("      {DIM}{what:<20}{DIM:#}{text}\n"))
+    }
+
+    /// Counts the seconds down, each as it passes, and one more: the last may have begun when the record was fetched.
+    pub(super) async fn countdown(&mut self, seconds: u32) -> Result<(), Error> {
+        tell("  ")?;
+        for left in (0..=seconds).rev() {
+            tell(format_args!("{DIM}{left} ...{DIM:#} "))?;
+            sleep(Duration::from_secs(1)).await;
+        }
+        tell("over\n")
+    }
+
+    pub(super) fn closing(&mut self, elapsed: Duration, keep: bool) -> Result<(), Error> {
+        let (checked, seconds) = (self.checked, elapsed.as_secs_f32());
+        tell(format_args!("\n{GOOD}All {checked} went as told{GOOD:#}, in {seconds:.1} s.\n"))?;
+        if keep {
+            Ok(())
+        } else {
+            tell(format_args!("{DIM}dance demo --keep leaves it running, with commands to try.{DIM:#}\n"))
+        }
+    }
+
+    /// What to try against the scene.
+    pub(super) fn commands(&mut self, scene: &Scene) -> Result<(), Error> {
+        let directory = scene.write_clients()?.display();
+        let dance = std::env::args().next().unwrap_or_else(|| "dance".to_owned());
+        let url = format!("https://localhost:{}/", scene.gateway.port());
+        let dns = format!("--resolver {} --trust-anchor {directory}/trust-anchor", scene.dns.addr());
+        let ca = format!("--server-ca {directory}/server-ca.pem");
+        self.heading("It stays as it is. In another terminal, try:")?;
+        for (title, command) in [
+            ("robot3, by its bare key", format!("request {url} {ca} --name {ROBOT} --key {directory}/robot3.key.pem")),
+            (
+                "truck12, by its certificate",
+                format!(
+                    "request {url} {ca} --name {TRUCK} --cert {directory}/truck12.cert.pem --key {directory}/truck12.key.pem"
+                ),
+            ),
+            (
+                "robot3's name with truck12's key: refused",
+                format!("request {url} {ca} --name {ROBOT} --key {directory}/truck12.key.pem"),
+            ),
+            ("what DNS says about truck12", format!("resolve {TRUCK} {dns}")),
+            ("and about sensor7, whose record is gone", format!("resolve {SENSOR} {dns}")),
+        ] {
+            tell(format_args!("\n  {DIM}# {title}{DIM:#}\n  {dance} {command}\n"))?;
+        }
+        tell(format_args!("\n{DIM}Ctrl-C ends it and removes {directory}.{DIM:#}\n\n"))
+    }
+
+    /// Somebody who came by while the scene was kept.
+    pub(super) fn event(&mut self, event: &Event) -> Result<(), Error> {
+        let name = event.name.as_deref().unwrap_or("no name");
+        self.line(format_args!("gateway: {name} {} ({}, {} ms)", event.in_words(), event.dns, event.millis))
+    }
+}
+
+impl Display for Dns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAsked => f.write_str("DNS not asked"),
+            Self::Cached => f.write_str("DNS answer still cached"),
+            Self::Queries(1) => f.write_str("1 DNS query"),
+            Self::Queries(many) => write!(f, "{many} DNS queries"),
+        }
+    }
+}
+
+/// A reader that has gone away has heard enough.
+fn tell(text: impl Display) -> Result<(), Error> {
+    let mut out = anstream::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
+}

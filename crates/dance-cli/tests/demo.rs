@@ -1,0 +1,84 @@
+//! `dance demo`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use support::{Ran, dance, run};
+
+const ESCAPE: char = '\u{1b}';
+
+// SRV-07, SRV-12, HTTP-01, HTTP-02, SEC-12
+#[test]
+fn everything_goes_as_told() {
+    let ran = run(["demo"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    assert_eq!(ran.stdout.matches("  ✓ ").count(), 6, "{ran:?}");
+    assert!(ran.stdout.contains("All 6 went as told"), "{ran:?}");
+    for told in [
+        "authenticated by 3 1 1",
+        "authenticated by 2 0 1, found through the wildcard",
+        "refused: no-match",
+        "refused: name-not-allowed (DNS not asked",
+        "refused: tlsa-absent",
+    ] {
+        assert!(ran.stdout.contains(told), "{told:?} is not told: {}", ran.stdout);
+    }
+    assert!(!ran.stdout.contains(ESCAPE), "{ran:?}");
+    assert!(ran.stdout.lines().all(|line| line.chars().count() <= 110), "{}", ran.stdout);
+}
+
+#[test]
+fn colour_can_be_had_and_refused() {
+    let demo = |set: &[&str], args: &[&str]| {
+        let mut command = dance();
+        command.arg("demo").args(args).env("CLICOLOR_FORCE", "1");
+        command.envs(set.iter().map(|&name| (name, "1")));
+        Ran::new(command.output().unwrap())
+    };
+    // Side by side, as each takes its seconds.
+    std::thread::scope(|scope| {
+        let forced = scope.spawn(|| demo(&[], &[]).stdout.contains(ESCAPE));
+        let refused = scope.spawn(|| demo(&["NO_COLOR"], &[]).stdout.contains(ESCAPE));
+        let told_not_to = scope.spawn(|| demo(&[], &["--no-color"]).stdout.contains(ESCAPE));
+        let coloured = [forced, refused, told_not_to].map(|thread| thread.join().unwrap());
+        assert_eq!(coloured, [true, false, false]);
+    });
+}
+
+#[test]
+fn what_is_kept_can_be_tried_with_the_commands_that_are_printed() {
+    let mut demo = dance().args(["demo", "--keep"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut commands = Vec::new();
+    let binary = env!("CARGO_BIN_EXE_dance");
+    let directory = loop {
+        let line = lines.next().unwrap();
+        if let Some(command) = line.trim().strip_prefix(binary) {
+            commands.push(command.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        }
+        if let Some((_, directory)) = line.split_once("Ctrl-C ends it and removes ") {
+            break directory.trim_end_matches('.').to_owned();
+        }
+    };
+    let results: Vec<_> = commands.iter().map(run).collect();
+    let codes: Vec<_> = results.iter().map(|ran| ran.code).collect();
+    assert_eq!(codes, [0, 0, 1, 0, 1], "{results:?}");
+    assert_eq!(results[0].stdout, "hello, robot3._device.example.com\n");
+    assert_eq!(results[1].stdout, "hello, truck12._fleet.example.com\n");
+    assert!(results[2].stderr.contains("client authentication refused"), "{results:?}");
+
+    // A signal ends it and leaves nothing behind; until then each visitor was told about.
+    assert!(Path::new(&directory).exists());
+    let kill = Command::new("kill").arg(demo.id().to_string()).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(demo.wait().unwrap().code(), Some(0));
+    assert!(!Path::new(&directory).exists());
+    let told: Vec<_> = lines.filter(|line| line.contains("gateway: ")).collect();
+    assert!(told[0].contains("robot3._device.example.com authenticated by 3 1 1"), "{told:?}");
+    assert!(told[1].contains("truck12._fleet.example.com authenticated by 2 0 1"), "{told:?}");
+    assert!(told[2].contains("robot3._device.example.com refused: no-match"), "{told:?}");
+}
