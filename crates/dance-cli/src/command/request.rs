@@ -54,8 +54,8 @@ EXAMPLES:
         -H 'content-type: application/json' \\
         --name sensor7._device.example.com --key sensor7._device.example.com.key.pem
 
-    Speaks HTTP/2 or HTTP/1.1, whichever the server prefers. Redirections are not followed: another
-    server would learn the client's name.
+    Speaks HTTP/2 or HTTP/1.1, whichever the server prefers. Redirections are not followed:
+    another server would learn the client's name.
 
 EXIT CODES:
     0  a response with a status below 400

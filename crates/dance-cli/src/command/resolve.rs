@@ -42,7 +42,7 @@ JSON KEYS:
     records      secure records as \"U S M HEX\"
     ttl          seconds: of the records, or for which a denial may be kept; 0 otherwise
     valid_until  when the answer must be asked for anew (RFC 3339), or null
-    wildcard     the records were synthesised from a wildcard; null where --dns-mode ad cannot see it
+    wildcard     the records were synthesised from a wildcard; null in --dns-mode ad
     links        the way to the answer: owner, type, signed, and state (null where it is not known
                  for this link alone)
     reason       a stable code where there are no secure records, or null
