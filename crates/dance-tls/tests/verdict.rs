@@ -10,7 +10,10 @@ use dance_core::clientid::{ClientForm, TlsVersion};
 use dance_core::matching::Credential;
 use dance_core::reason::Reason;
 use dance_core::verdict::{ClientId, Verdict};
-use dance_tls::{Acceptor, ClientConfig, ClientCredential, Connector, CredentialType, Linger, Resumed, ServerConfig};
+use dance_tls::{
+    Acceptor, ClientConfig, ClientCredential, Connector, CredentialType, Linger, Resumed, ServerConfig,
+    ServerVerification, TrustAnchors,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 const REFUSE: Verdict = Verdict::Abort(Reason::NoMatch);
@@ -36,6 +39,18 @@ async fn chain_is_presented_as_received() {
     let pending = accepted.unwrap();
     let expected = ["certs/leaf.der", "certs/inter.der", "certs/root.der"].map(vector);
     assert_eq!(certificates(pending.presented().credential.as_ref()), expected);
+}
+
+// CLI-06: what the client is configured with, and nothing that it happens to know besides.
+#[tokio::test]
+async fn chain_is_not_completed_from_the_clients_anchors() {
+    let chain = vector("certs/leaf.pem");
+    let credential = dance_tls::CertifiedKey::parse(&chain, &vector("keys/leaf.key.pem")).unwrap();
+    let anchors = [server_certificate(), vector("certs/inter.pem"), vector("certs/root.pem")].concat();
+    let server_verification = ServerVerification::Roots(TrustAnchors::parse(&anchors).unwrap());
+    let config = ClientConfig { server_verification, ..client_config(ClientCredential::X509(credential)) };
+    let (accepted, _connected) = handshake(&acceptor(), &Connector::new(&config).unwrap()).await;
+    assert_eq!(certificates(accepted.unwrap().presented().credential.as_ref()), [vector("certs/leaf.der")]);
 }
 
 // HTTP-07: expired, self-signed, made for servers: all is taken, possession proven.

@@ -40,6 +40,11 @@ fn server_pem() -> &'static (String, String) {
     })
 }
 
+/// The server's certificate, in PEM.
+pub fn server_certificate() -> Vec<u8> {
+    server_pem().0.clone().into_bytes()
+}
+
 pub fn server_config() -> ServerConfig {
     let (certificate, key) = server_pem();
     ServerConfig::new(CertifiedKey::parse(certificate.as_bytes(), key.as_bytes()).unwrap())
@@ -69,7 +74,7 @@ pub fn raw_public_key() -> ClientCredential {
 }
 
 pub fn trust_server() -> ServerVerification {
-    ServerVerification::Roots(TrustAnchors::parse(server_pem().0.as_bytes()).unwrap())
+    ServerVerification::Roots(TrustAnchors::parse(&server_certificate()).unwrap())
 }
 
 /// A client with a name and this credential.
