@@ -29,9 +29,8 @@ impl<'a> Node<'a> {
         Some(Self { octets, certificate: Certificate::parse(octets).ok()? })
     }
 
-    /// Whether both stand for the same authority. A path that meets one twice is a loop (RFC 4158 section 5.2).
-    fn same_authority(&self, other: &Self) -> bool {
-        self.certificate.subject() == other.certificate.subject() && self.certificate.spki() == other.certificate.spki()
+    fn same_name(&self, other: &Self) -> bool {
+        self.certificate.subject() == other.certificate.subject()
     }
 }
 
@@ -154,8 +153,7 @@ impl<'a, T> Search<'_, 'a, T> {
             return None;
         }
         for node in self.nodes {
-            let known = self.path.iter().chain([&self.end_entity]).any(|other| node.same_authority(other));
-            if node.certificate.subject() == issuer && !known {
+            if node.certificate.subject() == issuer && !self.meets_again(node) {
                 self.path.push(*node);
                 let accepted = self.extend();
                 self.path.pop();
@@ -165,6 +163,16 @@ impl<'a, T> Search<'_, 'a, T> {
             }
         }
         None
+    }
+
+    /// Whether the path would meet a name a second time (RFC 4158 section 5.2), which ends all circles. It also leaves a validator that
+    /// searches by itself but one way through the certificates of a path. Self-issued certificates for a change of key (RFC 5280
+    /// section 6.1) are given up for that, except right below the trust anchor. An end entity may share its issuer's name, but not the
+    /// key, too.
+    fn meets_again(&self, node: &Node<'a>) -> bool {
+        let end_entity = &self.end_entity;
+        self.path.iter().any(|other| other.same_name(node))
+            || end_entity.same_name(node) && end_entity.certificate.spki() == node.certificate.spki()
     }
 
     /// Whether this very certificate is on the path already. The end entity is never its own trust anchor.

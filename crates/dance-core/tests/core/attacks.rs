@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dance_core::matching::{Conclusion, MatchOptions, match_rrset};
 use dance_core::message::MAX_CERTIFICATES;
-use dance_core::pkix::{Path, PathError, PathValidator};
+use dance_core::pkix::{MAX_INTERMEDIATES, Path, PathError, PathValidator, WebPki};
 use dance_core::{CertificateDer, UnixTime};
 use rcgen::{BasicConstraints, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints, date_time_ymd};
+use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
 
 use crate::authority::{Authority, NAME, NOW, PATHS, Question, dns, leaf_params, name, record};
 
@@ -192,33 +193,66 @@ struct Counting(AtomicUsize);
 
 impl PathValidator for Counting {
     fn validate(&self, path: &Path<'_>, now: UnixTime) -> Result<(), PathError> {
-        self.0.fetch_add(path.intermediates.len() + 1, Ordering::Relaxed);
+        self.0.fetch_add(1, Ordering::Relaxed);
         PATHS.validate(path, now)
+    }
+}
+
+/// An algorithm that counts the signatures it verifies.
+#[derive(Debug)]
+struct Metered;
+
+static SIGNATURES: AtomicUsize = AtomicUsize::new(0);
+
+impl SignatureVerificationAlgorithm for Metered {
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        webpki::ring::ECDSA_P256_SHA256.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        webpki::ring::ECDSA_P256_SHA256.signature_alg_id()
+    }
+
+    fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        SIGNATURES.fetch_add(1, Ordering::Relaxed);
+        webpki::ring::ECDSA_P256_SHA256.verify_signature(key, message, signature)
     }
 }
 
 // SEC-14
 #[test]
-fn sixteen_namesakes_cost_a_bounded_number_of_signatures() {
-    // All of one name, so that by names each could have issued each: factorially many paths.
-    let namesakes: Vec<_> = (0..MAX_CERTIFICATES - 2).map(|_| Authority::root("Same")).collect();
+fn sixteen_certificates_and_sixty_four_records_cost_a_bounded_number_of_signatures() {
+    static METERED: WebPki = WebPki::new(&[&Metered]);
+    let ask = |chain: Vec<CertificateDer<'static>>, anchor: &CertificateDer<'static>| {
+        assert!(chain.len() <= MAX_CERTIFICATES);
+        // As many records as there may be, each of which starts a search, and the last of which needs none.
+        let mut records = vec![record(2, 1, 1, anchor); 63];
+        records.push(record(3, 1, 1, &chain[0]));
+        let credential = dance_core::matching::Credential::X509(chain);
+        SIGNATURES.store(0, Ordering::Relaxed);
+        let report = match_rrset(&records, &credential, &name(NAME), &MatchOptions::default(), NOW, &METERED);
+        assert!(matches!(report.conclusion, Conclusion::Matched(matched) if matched.index == 63));
+        assert_eq!(report.records[62].outcome.code(), "path-limit");
+        SIGNATURES.load(Ordering::Relaxed)
+    };
+
+    // All of one name: by names each could have issued each.
     let root = Authority::root("Same");
-    let leaf = namesakes[0].leaf();
-    let mut chain = vec![leaf];
-    chain.extend(namesakes.iter().chain([&root]).map(|ca| ca.der.clone()));
-    assert_eq!(chain.len(), MAX_CERTIFICATES);
-    // As many records as there may be, each of which starts a search.
-    let mut records = vec![record(2, 1, 1, &root.der); 63];
-    records.push(record(3, 1, 1, &chain[0]));
-    let credential = dance_core::matching::Credential::X509(chain);
-    let counting = Counting::default();
-    let ask = |records: &[_]| match_rrset(records, &credential, &name(NAME), &MatchOptions::default(), NOW, &counting);
-    let report = ask(&records);
-    let signatures = counting.0.load(Ordering::Relaxed);
-    assert!((1..=16 * 7).contains(&signatures), "{signatures}");
-    assert_eq!(report.records[62].outcome.code(), "path-limit");
-    // A record that needs no path is still found.
-    assert!(matches!(report.conclusion, Conclusion::Matched(matched) if matched.index == 63));
+    let namesakes: Vec<_> = (0..MAX_CERTIFICATES - 2).map(|_| Authority::root("Same")).collect();
+    let mut chain = vec![namesakes[0].leaf(), root.der.clone()];
+    chain.extend(namesakes.iter().map(|ca| ca.der.clone()));
+    assert!((1..=64).contains(&ask(chain, &root.der)));
+
+    // The longest path there is, with a bad signature at its foot, where it is found last.
+    let mut authorities = vec![Authority::root("Root")];
+    for level in 0..MAX_INTERMEDIATES {
+        authorities.push(authorities[level].sub(&format!("Level {level}")));
+    }
+    let impostor = Authority::root(&format!("Level {}", MAX_INTERMEDIATES - 1));
+    let mut chain = vec![impostor.leaf()];
+    chain.extend(authorities.iter().rev().map(|ca| ca.der.clone()));
+    let signatures = ask(chain, &authorities[0].der);
+    assert_eq!(signatures, 16 * (MAX_INTERMEDIATES + 1));
 }
 
 // SEC-14
@@ -239,15 +273,22 @@ fn a_valid_path_for_every_record_counts_too() {
 // SEC-14
 #[test]
 fn names_that_lead_nowhere_cost_no_signatures() {
+    // Five layers of three namesakes, each of which could have issued any of the layer below: 3 + 9 + 27 + 81 + 243 ways up.
     let root = Authority::root("Root");
-    let namesakes: Vec<_> = (0..MAX_CERTIFICATES - 2).map(|_| Authority::root("Same")).collect();
-    let mut chain = vec![namesakes[0].leaf(), root.der.clone()];
-    chain.extend(namesakes.iter().map(|ca| ca.der.clone()));
+    let mut issuer = Authority::root("Nowhere");
+    let mut chain = Vec::new();
+    for layer in 0..5 {
+        let layer = [(); 3].map(|()| issuer.sub(&format!("Layer {layer}")));
+        chain.extend(layer.iter().map(|ca| ca.der.clone()));
+        [issuer, ..] = layer;
+    }
+    chain.insert(0, issuer.leaf());
+    assert_eq!(chain.len(), MAX_CERTIFICATES);
     let credential = dance_core::matching::Credential::X509(chain);
     let counting = Counting::default();
-    let record = [record(2, 0, 1, &root.der)];
-    let report = match_rrset(&record, &credential, &name(NAME), &MatchOptions::default(), NOW, &counting);
-    assert_eq!(report.records[0].outcome.code(), "path-limit");
+    let records = [record(2, 0, 0, &root.der), record(2, 0, 0, &root.der)];
+    let report = match_rrset(&records, &credential, &name(NAME), &MatchOptions::default(), NOW, &counting);
+    assert_eq!(report.records.iter().map(|row| row.outcome.code()).collect::<Vec<_>>(), ["path-limit"; 2]);
     assert_eq!(counting.0.load(Ordering::Relaxed), 0);
 }
 
@@ -261,17 +302,25 @@ impl PathValidator for Credulous {
     }
 }
 
+/// The outcome of `2 0 1` of the last certificate, and the depth where it matched, with no help from the library.
+fn alone(chain: &[CertificateDer<'static>]) -> (&'static str, Option<usize>) {
+    let records = [record(2, 0, 1, chain.last().unwrap())];
+    let credential = dance_core::matching::Credential::X509(chain.to_vec());
+    let report = match_rrset(&records, &credential, &name(NAME), &MatchOptions::default(), NOW, &Credulous);
+    let depth = match report.conclusion {
+        Conclusion::Matched(matched) => Some(matched.depth),
+        _ => None,
+    };
+    (report.records[0].outcome.code(), depth)
+}
+
 // TLSA-12, TLSA-13, TLSA-15, TLSA-27
 #[test]
 fn what_dane_depends_on_is_checked_here_whatever_the_library_does() {
     let ask = |change: fn(&mut rcgen::CertificateParams)| {
         let root = Authority::root_with("Root", change);
         let sub = root.sub("Intermediate");
-        let chain = [sub.leaf(), sub.der.clone(), root.der.clone()];
-        let credential = dance_core::matching::Credential::X509(chain.to_vec());
-        let records = [record(2, 0, 1, &root.der)];
-        let options = MatchOptions::default();
-        match_rrset(&records, &credential, &name(NAME), &options, NOW, &Credulous).records[0].outcome.code()
+        alone(&[sub.leaf(), sub.der, root.der]).0
     };
     assert_eq!(ask(|_| {}), "matched");
     assert_eq!(ask(|params| params.not_after = date_time_ymd(2029, 1, 1)), "path-expired");
@@ -283,6 +332,66 @@ fn what_dane_depends_on_is_checked_here_whatever_the_library_does() {
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     };
     assert_eq!(ask(servers), "path-extended-key-usage");
+
+    let root = Authority::root("Root");
+    let ca = root.leaf_with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+    assert_eq!(alone(&[ca, root.der]).0, "path-ca-as-end-entity");
+}
+
+// TLSA-28
+#[test]
+fn broken_digests_are_refused_whatever_the_library_does() {
+    let file = |octets: &'static [u8]| CertificateDer::from(octets);
+    let root = || file(include_bytes!("../data/root.der"));
+    assert_eq!(alone(&[file(include_bytes!("../data/leaf-sha256.der")), root()]).0, "matched");
+    assert_eq!(alone(&[file(include_bytes!("../data/leaf-pss-sha256.der")), root()]).0, "matched");
+    for weak in [
+        file(include_bytes!("../data/leaf-sha1.der")),
+        file(include_bytes!("../data/leaf-md5.der")),
+        file(include_bytes!("../data/leaf-pss-sha1.der")),
+    ] {
+        assert_eq!(alone(&[weak, root()]).0, "path-signature-algorithm");
+    }
+    let (leaf, root) = (include_bytes!("../data/leaf-ec-sha1.der"), include_bytes!("../data/root-ec.der"));
+    assert_eq!(alone(&[file(leaf), file(root)]).0, "path-signature-algorithm");
+}
+
+// TLSA-26
+#[test]
+fn only_names_that_fit_make_a_path_and_none_goes_in_a_circle() {
+    let root = Authority::root("Root");
+    let sub = root.sub("Intermediate");
+    let leaf = sub.leaf();
+    let stranger = Authority::root("Stranger").der;
+    assert_eq!(alone(&[leaf.clone(), stranger.clone(), root.der.clone()]), ("path-no-issuer", None));
+    assert_eq!(alone(&[leaf, stranger, sub.der, root.der]), ("matched", Some(2)));
+
+    let (a, b, anchor) = (Authority::root("A"), Authority::root("B"), Authority::root("Anchor"));
+    let (a_by_b, b_by_a, out) = (b.cross_sign(&a), a.cross_sign(&b), anchor.cross_sign(&b));
+    assert_eq!(alone(&[a.leaf(), a_by_b, b_by_a, out, anchor.der]), ("matched", Some(3)));
+}
+
+/// Gives up at once, as a library does whose own limits one path exceeds.
+#[derive(Debug, Default)]
+struct Exhausted(AtomicUsize);
+
+impl PathValidator for Exhausted {
+    fn validate(&self, _: &Path<'_>, _: UnixTime) -> Result<(), PathError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(PathError::Limit)
+    }
+}
+
+// SEC-14
+#[test]
+fn a_path_that_exhausts_the_library_is_the_last_one() {
+    let root = Authority::root("Root");
+    let credential = dance_core::matching::Credential::X509(vec![root.leaf(), root.der.clone()]);
+    let exhausted = Exhausted::default();
+    let records = [record(2, 0, 1, &root.der), record(2, 1, 1, &root.der)];
+    let report = match_rrset(&records, &credential, &name(NAME), &MatchOptions::default(), NOW, &exhausted);
+    assert_eq!(report.records.iter().map(|row| row.outcome.code()).collect::<Vec<_>>(), ["path-limit"; 2]);
+    assert_eq!(exhausted.0.load(Ordering::Relaxed), 1);
 }
 
 // TLSA-26
@@ -315,4 +424,8 @@ fn certificates_past_the_limit_are_not_looked_at() {
     assert_eq!(Question::chain(last_in).code(record(2, 0, 1, &root.der)), "matched");
     let first_out = [&leaf].into_iter().chain(&strangers).chain([&strangers[0], &root.der]);
     assert_eq!(Question::chain(first_out).code(record(2, 0, 1, &root.der)), "no-match");
+    let huge = CertificateDer::from(vec![0; dance_core::message::MAX_MESSAGE_LEN - root.der.len() + 1]);
+    assert_eq!(Question::chain([&leaf, &huge, &root.der]).code(record(2, 0, 1, &root.der)), "no-match");
+    let large = CertificateDer::from(huge[1..].to_vec());
+    assert_eq!(Question::chain([&leaf, &large, &root.der]).code(record(2, 0, 1, &root.der)), "matched");
 }

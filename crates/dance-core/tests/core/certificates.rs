@@ -83,6 +83,9 @@ fn octets_around_or_instead_of_a_certificate_are_refused() {
     assert!(Certificate::parse(&[&good[..], &[0]].concat()).is_err());
     assert!(Certificate::parse(&[&good[..], &good[..]].concat()).is_err());
 
+    // An element too many inside.
+    assert!(Certificate::parse(&der(SEQUENCE, &[&good[4..], &[5, 0]])).is_err());
+
     // The same certificate with BER's other length forms around it: indefinite, and longer than need be.
     let content = &good[4..];
     let indefinite = [&[SEQUENCE, 0x80], content, &[0, 0]].concat();
