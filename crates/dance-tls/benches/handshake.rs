@@ -1,7 +1,8 @@
 //! What a full mutual TLS 1.3 handshake costs the server, with and without DANE, in memory and on one thread.
 //!
-//! Server and client run in turn; the time spent inside each is added up apart, so the client's share does not blur the server's. Certificates and
-//! keys are P-256, the group is X25519. The verdict is given at once: DNS is not part of this.
+//! Server and client run in turn; the time spent inside each is added up apart, so the client's share does not blur the
+//! server's. Certificates and keys are P-256, the group is X25519. The verdict is given at once: DNS is not part of
+//! this.
 //!
 //! `cargo bench -p dance-tls --bench handshake [-- HANDSHAKES]`
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]

@@ -1,6 +1,8 @@
-//! How much resident memory an idle connection costs the server: this crate's share and OpenSSL's, without the kernel's socket buffers.
+//! How much resident memory an idle connection costs the server: this crate's share and OpenSSL's, without the kernel's
+//! socket buffers.
 //!
-//! `cargo run --release -p dance-tls --example idle_memory [-- CONNECTIONS]`. Clients run in a process of their own; Linux only.
+//! `cargo run --release -p dance-tls --example idle_memory [-- CONNECTIONS]`. Clients run in a process of their own;
+//! Linux only.
 #![allow(clippy::unwrap_used, reason = "a measurement")]
 
 use std::process::{Command, Stdio};

@@ -94,8 +94,8 @@ impl Connector {
         })
     }
 
-    /// Runs the handshake. `server_name` is the DNS name or IP address that the server's certificate must hold. In TLS 1.3 the server decides about the
-    /// client after this returns: success is the first octet read (requirements C9).
+    /// Runs the handshake. `server_name` is the DNS name or IP address that the server's certificate must hold. In TLS
+    /// 1.3 the server decides about the client after this returns: success is the first octet read (requirements C9).
     ///
     /// # Errors
     /// [`ConnectError`].

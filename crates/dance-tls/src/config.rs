@@ -48,7 +48,8 @@ pub struct ServerConfig {
     pub tls12: bool,
     /// ALPN protocols, in order of preference. Empty: none is negotiated.
     pub alpn: Vec<Vec<u8>>,
-    /// Key exchange groups in OpenSSL's notation, in order of preference. `None`: X25519, X25519MLKEM768, secp256r1, secp384r1.
+    /// Key exchange groups in OpenSSL's notation, in order of preference. `None`: X25519, X25519MLKEM768, secp256r1,
+    /// secp384r1.
     pub groups: Option<String>,
     /// How long refused clients are given to read their alert.
     pub linger: Linger,
@@ -75,7 +76,8 @@ impl ServerConfig {
 /// What a client presents.
 #[derive(Clone, Debug)]
 pub enum ClientCredential {
-    /// A certificate chain, sent as it stands (with usage 2, up to and including the trust anchor: RFC 7671 section 5.2).
+    /// A certificate chain, sent as it stands (with usage 2, up to and including the trust anchor: RFC 7671 section
+    /// 5.2).
     X509(CertifiedKey),
     /// The public key of this private key (RFC 7250).
     RawPublicKey(PrivateKey),
@@ -139,7 +141,8 @@ pub struct ClientConfig {
     pub tls12: bool,
     /// ALPN protocols to offer. Empty: none.
     pub alpn: Vec<Vec<u8>>,
-    /// Key exchange groups in OpenSSL's notation. `None`: OpenSSL's default, which offers the post-quantum hybrid first.
+    /// Key exchange groups in OpenSSL's notation. `None`: OpenSSL's default, which offers the post-quantum hybrid
+    /// first.
     pub groups: Option<String>,
     /// How long a refused server is given to read its alert.
     pub linger: Linger,
@@ -175,7 +178,8 @@ pub(crate) struct Common<'a> {
     pub(crate) client_cert_types: &'a [u8],
 }
 
-/// A context with everything that both ends have in common: TLS 1.3, no resumption of any kind, no renegotiation, this crate's callbacks.
+/// A context with everything that both ends have in common: TLS 1.3, no resumption of any kind, no renegotiation, this
+/// crate's callbacks.
 pub(crate) fn context(common: &Common<'_>) -> Result<SslContextBuilder, ConfigError> {
     if openssl::version::number() < OLDEST_OPENSSL {
         return Err(ConfigError::OpenSslTooOld { found: openssl::version::version() });

@@ -1,4 +1,5 @@
-//! What a connection knows while OpenSSL runs its handshake, and what it answers when OpenSSL asks. Lives in the SSL object.
+//! What a connection knows while OpenSSL runs its handshake, and what it answers when OpenSSL asks. Lives in the SSL
+//! object.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -105,7 +106,7 @@ pub(crate) struct State {
     pub(crate) server_refusal: Option<ServerRefusal>,
     /// Server: end the connection with this alert at the next NewSessionTicket.
     verdict_alert: Option<u8>,
-    /// The alert that this end sent, if it is not close_notify.
+    /// The alert that this end sent, if it ended the connection by an error.
     pub(crate) alert_sent: Option<u8>,
     /// The alert that the peer sent, likewise.
     pub(crate) alert_received: Option<u8>,
@@ -121,8 +122,8 @@ impl State {
         std::mem::replace(self, rest)
     }
 
-    /// Client: what is wrong with an extension that OpenSSL has refused without asking: it takes none of ours in a ServerHello or EncryptedExtensions,
-    /// because the ClientHello has none, and nothing twice.
+    /// Client: what is wrong with an extension that OpenSSL has refused without asking: it takes none of ours in a
+    /// ServerHello or EncryptedExtensions, because the ClientHello has none, and nothing twice.
     pub(crate) fn refused_extension(&self, extension_type: ExtensionType, profile: Profile) -> Option<ExtensionError> {
         match self.reading? {
             HANDSHAKE_SERVER_HELLO => Some(ExtensionError::Unsolicited(Place::ServerHello)),
@@ -236,8 +237,9 @@ impl Conn {
         }
     }
 
-    /// OpenSSL has read the peer's certificate or raw public key. A server takes any: possession is proven by CertificateVerify, and who it is
-    /// says DANE. A client has `trusted` judge by its trust anchors and the server's name.
+    /// OpenSSL has read the peer's certificate or raw public key. A server takes any: possession is proven by
+    /// CertificateVerify, and who it is says DANE. A client has `trusted` judge by its trust anchors and the server's
+    /// name.
     pub(crate) fn judge_certificate(&self, ssl: &SslRef, trusted: impl FnOnce() -> bool) -> Judgement {
         self.state().judged = true;
         let Side::Client(client) = &self.side else {
@@ -260,7 +262,8 @@ impl Conn {
         }
     }
 
-    /// A whole handshake message, before OpenSSL interprets it or after it was sent. What is kept is bounded by OpenSSL's max_cert_list.
+    /// A whole handshake message, before OpenSSL interprets it or after it was sent. What is kept is bounded by
+    /// OpenSSL's max_cert_list.
     pub(crate) fn on_handshake_message(&self, direction: Direction, message: &[u8]) {
         let Some(&message_type) = message.first() else {
             return;
@@ -286,11 +289,13 @@ impl Conn {
 
     /// An alert: level and description.
     pub(crate) fn on_alert(&self, direction: Direction, alert: &[u8]) {
+        // These two end the stream in good order (RFC 9846 section 6.1).
         const CLOSE_NOTIFY: u8 = 0;
+        const USER_CANCELED: u8 = 90;
         let &[_, description] = alert else {
             return;
         };
-        if description == CLOSE_NOTIFY {
+        if matches!(description, CLOSE_NOTIFY | USER_CANCELED) {
             return;
         }
         let mut state = self.state();

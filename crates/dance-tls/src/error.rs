@@ -11,7 +11,8 @@ use openssl::x509::X509VerifyResult;
 
 use crate::ffi;
 
-/// The description octet of a TLS alert that was sent or received, of which the registry has more than [`dance_core::reason::Alert`].
+/// The description octet of a TLS alert that was sent or received, of which the registry has more than
+/// [`dance_core::reason::Alert`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AlertDescription(u8);
 
@@ -61,14 +62,15 @@ impl fmt::Display for TlsFailure {
 /// Why a server's handshake came to nothing.
 #[derive(Debug)]
 pub enum AcceptError {
-    /// The client broke a rule of DANE client authentication; it was sent the reason's alert. One exception: OpenSSL answers a Certificate
-    /// message above the size limit with illegal_parameter.
+    /// The client broke a rule of DANE client authentication; it was sent the reason's alert. One exception: OpenSSL
+    /// answers a Certificate message above the size limit with illegal_parameter.
     Refused(Reason),
     /// The client gave up.
     PeerAlert(AlertDescription),
     /// The connection below TLS failed, or the client closed it in the middle.
     Io(io::Error),
-    /// OpenSSL refused what the client sent: not TLS, no version or algorithm in common, a signature that does not verify.
+    /// OpenSSL refused what the client sent: not TLS, no version or algorithm in common, a signature that does not
+    /// verify.
     Tls(TlsFailure),
 }
 
@@ -92,8 +94,8 @@ impl std::error::Error for AcceptError {
     }
 }
 
-/// The server refused the client's authentication: handshake_failure after the client's last flight, and the server says no more than
-/// that. In TLS 1.3 it comes with the first read, as the inner error of the [`io::Error`].
+/// The server refused the client's authentication: handshake_failure after the client's last flight, and the server
+/// says no more than that. In TLS 1.3 it comes with the first read, as the inner error of the [`io::Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAuthRefused;
 

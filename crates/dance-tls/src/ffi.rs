@@ -1,8 +1,9 @@
-//! The workspace's only `unsafe`: what `openssl` and `openssl-sys` do not wrap, and the callbacks that OpenSSL makes into this crate.
+//! The workspace's only `unsafe`: what `openssl` and `openssl-sys` do not wrap, and the callbacks that OpenSSL makes
+//! into this crate.
 //!
-//! Every callback finds its [`Conn`] in the SSL object's ex_data, so none needs a context pointer and none depends on the SSL_CTX it was
-//! registered with. All of them take NULL for an answer and let no panic out: what cannot be judged is refused with internal_error.
-//! What they decide is decided in `conn`, in safe code.
+//! Every callback finds its [`Conn`] in the SSL object's ex_data, so none needs a context pointer and none depends on
+//! the SSL_CTX it was registered with. All of them take NULL for an answer and let no panic out: what cannot be judged
+//! is refused with internal_error. What they decide is decided in `conn`, in safe code.
 
 use std::ffi::{CStr, c_int, c_long, c_uchar, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,8 +44,9 @@ const AD_INTERNAL_ERROR: u8 = 80;
 const CTRL_SET_MAX_CERT_LIST: c_int = 51;
 /// X509_V_ERR_APPLICATION_VERIFICATION: the one verification result that OpenSSL turns into handshake_failure.
 const V_ERR_APPLICATION_VERIFICATION: c_int = 50;
-/// All the messages in which the extension may be met. A type that is not registered for a message is ignored there by OpenSSL or answered
-/// with the wrong alert, so it is registered for every one, on listeners without DANE too (CID-10 to CID-12).
+/// All the messages in which the extension may be met. A type that is not registered for a message is ignored there by
+/// OpenSSL or answered with the wrong alert, so it is registered for every one, on listeners without DANE too (CID-10
+/// to CID-12).
 const EVERYWHERE: c_uint = openssl_sys::SSL_EXT_CLIENT_HELLO
     | openssl_sys::SSL_EXT_TLS1_2_SERVER_HELLO
     | openssl_sys::SSL_EXT_TLS1_3_SERVER_HELLO
@@ -95,8 +97,9 @@ fn conn_index() -> Result<Index<Ssl, Conn>, ErrorStack> {
     Ok(*CONN.get_or_init(|| made))
 }
 
-/// Registers every callback of this crate with a context. `extension_type` is met everywhere; `max_cert_list` bounds the Certificate
-/// message in octets; `client_cert_types` are the RFC 7250 types, in order of preference, empty for certificates without negotiation.
+/// Registers every callback of this crate with a context. `extension_type` is met everywhere; `max_cert_list` bounds
+/// the Certificate message in octets; `client_cert_types` are the RFC 7250 types, in order of preference, empty for
+/// certificates without negotiation.
 pub(crate) fn register(
     ctx: &mut SslContextBuilder,
     extension_type: u16,
@@ -105,9 +108,10 @@ pub(crate) fn register(
 ) -> Result<(), ErrorStack> {
     conn_index()?;
     let ctx = ctx.as_ptr();
-    // SAFETY: `ctx` is live and exclusively ours while the builder is borrowed. The callbacks are static functions that fit their types,
-    // the arguments are unused, and the types are copied by the callee. SSL_CTX_add_custom_ext(3), SSL_CTX_set_cert_verify_callback(3),
-    // SSL_CTX_set_msg_callback(3), SSL_CTX_set_max_cert_list(3), SSL_CTX_set1_client_cert_type(3).
+    // SAFETY: `ctx` is live and exclusively ours while the builder is borrowed. The callbacks are static functions that
+    // fit their types, the arguments are unused, and the types are copied by the callee. SSL_CTX_add_custom_ext(3),
+    // SSL_CTX_set_cert_verify_callback(3), SSL_CTX_set_msg_callback(3), SSL_CTX_set_max_cert_list(3),
+    // SSL_CTX_set1_client_cert_type(3).
     let done = unsafe {
         SSL_CTX_set_cert_verify_callback(ctx, verify_certificate, std::ptr::null_mut());
         SSL_CTX_set_msg_callback(ctx, on_message);
@@ -153,8 +157,8 @@ pub(crate) fn new_session_ticket<S>(stream: &mut SslStream<S>) -> bool {
 
 /// The key exchange group, once negotiated.
 pub(crate) fn group_name(ssl: &SslRef) -> Option<&str> {
-    // SAFETY: `ssl` is live for the borrow; the result is NULL or a NUL-terminated string that lives as long as the connection.
-    // SSL_get0_group_name(3).
+    // SAFETY: `ssl` is live for the borrow; the result is NULL or a NUL-terminated string that lives as long as the
+    // connection. SSL_get0_group_name(3).
     unsafe {
         let name = openssl_sys::SSL_get0_group_name(ssl.as_ptr());
         if name.is_null() { None } else { CStr::from_ptr(name).to_str().ok() }
@@ -195,7 +199,8 @@ unsafe fn octets<'a>(data: *const c_uchar, len: usize) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(data, len) }
 }
 
-/// `SSL_custom_ext_add_cb_ex` of SSL_CTX_add_custom_ext(3): 1 adds `out`, 0 adds nothing, -1 ends the handshake with `alert`.
+/// `SSL_custom_ext_add_cb_ex` of SSL_CTX_add_custom_ext(3): 1 adds `out`, 0 adds nothing, -1 ends the handshake with
+/// `alert`.
 unsafe extern "C" fn add_extension(
     ssl: *mut SSL,
     _extension_type: c_uint,
@@ -218,8 +223,8 @@ unsafe extern "C" fn add_extension(
     match addition {
         Ok(Some(Addition::Nothing)) => 0,
         Ok(Some(Addition::Data(data))) => {
-            // SAFETY: both checked above. The octets lie in the connection's state, which lives as long as the SSL object and is
-            // immutable there, hence longer than OpenSSL needs them.
+            // SAFETY: both checked above. The octets lie in the connection's state, which lives as long as the SSL
+            // object and is immutable there, hence longer than OpenSSL needs them.
             unsafe {
                 *out = data.as_ptr();
                 *out_len = data.len();
@@ -309,7 +314,8 @@ unsafe extern "C" fn on_message(
     ssl: *mut SSL,
     _arg: *mut c_void,
 ) {
-    // What it learns is missed later if it panics here, and then the connection is refused; there is no way to refuse it now.
+    // What it learns is missed later if it panics here, and then the connection is refused; there is no way to refuse
+    // it now.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: OpenSSL passes the SSL object it works on, and `len` octets of `data`; both outlive the callback.
         let (found, data) = unsafe { (conn_of(ssl), octets(data.cast(), len)) };
@@ -335,13 +341,15 @@ mod mutator {
     type FinishMutate = unsafe extern "C" fn(*mut c_void);
 
     unsafe extern "C" {
-        /// Not in the manual: OpenSSL's own tests use it (include/internal/statem.h). Exported by the static library only.
+        /// Not in the manual: OpenSSL's own tests use it (include/internal/statem.h). Exported by the static library
+        /// only.
         fn ossl_statem_set_mutator(ssl: *mut SSL, mutate: Mutate, finish: FinishMutate, arg: *mut c_void) -> c_int;
     }
 
     /// Has every handshake message of this connection go through [`crate::conn::Conn::rewrite`].
     pub(crate) fn rewrite_messages(ssl: &mut SslRef) {
-        // SAFETY: `ssl` is live and borrowed exclusively; the argument is the SSL object itself, which outlives its own callbacks.
+        // SAFETY: `ssl` is live and borrowed exclusively; the argument is the SSL object itself, which outlives its own
+        // callbacks.
         unsafe { ossl_statem_set_mutator(ssl.as_ptr(), mutate, finish, ssl.as_ptr().cast()) };
     }
 
@@ -360,7 +368,8 @@ mod mutator {
         let Ok(Some((data, len))) = rewritten else {
             return 0;
         };
-        // SAFETY: OpenSSL passes two valid pointers. It copies the octets before anything else can touch the connection's state.
+        // SAFETY: OpenSSL passes two valid pointers. It copies the octets before anything else can touch the
+        // connection's state.
         unsafe {
             *out = data;
             *out_len = len;

@@ -194,7 +194,8 @@ unsafe extern "C" {
 }
 const SSL_KEY_UPDATE_REQUESTED: c_int = 1;
 
-/// A client that asks for new keys while it is pending makes OpenSSL answer before it builds the ticket that becomes the alert.
+/// A client that asks for new keys while it is pending makes OpenSSL answer before it builds the ticket that becomes
+/// the alert.
 #[tokio::test]
 async fn key_update_while_pending() {
     use dance_core::reason::Reason;

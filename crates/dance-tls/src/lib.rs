@@ -1,8 +1,10 @@
-//! TLS with DANE client authentication over OpenSSL: the `dane_clientid` extension, raw public keys, and a handshake that waits for a verdict.
+//! TLS with DANE client authentication over OpenSSL: the `dane_clientid` extension, raw public keys, and a handshake
+//! that waits for a verdict.
 //!
-//! A server makes an [`Acceptor`] once. Each connection becomes a [`PendingClient`]: handshake complete, possession of the key proven,
-//! nothing read or written. Whoever decides looks at [`PendingClient::presented`] and hands the verdict to [`PendingClient::resume`], which
-//! gives a [`TlsStream`] or sends the alert. A client makes a [`Connector`] once; each connection becomes a [`ClientStream`].
+//! A server makes an [`Acceptor`] once. Each connection becomes a [`PendingClient`]: handshake complete, possession of
+//! the key proven, nothing read or written. Whoever decides looks at [`PendingClient::presented`] and hands the verdict
+//! to [`PendingClient::resume`], which gives a [`TlsStream`] or sends the alert. A client makes a [`Connector`] once;
+//! each connection becomes a [`ClientStream`].
 //!
 //! This crate knows nothing of DNS. It decides nothing about a client but whether its messages obey the protocol.
 //!

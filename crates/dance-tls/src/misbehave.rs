@@ -1,5 +1,6 @@
-//! Peers that break the protocol, for tests: handshake messages rewritten before they are hashed and sent, so that everything after them
-//! is consistent with what went out. Not part of the API; only with feature `misbehave`, and only where OpenSSL is linked statically.
+//! Peers that break the protocol, for tests: handshake messages rewritten before they are hashed and sent, so that
+//! everything after them is consistent with what went out. Not part of the API; only with feature `misbehave`, and only
+//! where OpenSSL is linked statically.
 
 use std::sync::Arc;
 
@@ -82,7 +83,8 @@ pub fn with_body(message: &[u8], body: &[u8]) -> Vec<u8> {
     changed
 }
 
-/// The entries of a TLS 1.3 Certificate with an empty request context: octets of certificate or key, and extensions in wire form.
+/// The entries of a TLS 1.3 Certificate with an empty request context: octets of certificate or key, and extensions in
+/// wire form.
 #[must_use]
 pub fn entries(certificate: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     // Handshake header, empty context, list length.
@@ -114,8 +116,8 @@ pub fn certificate(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     with_body(&[CERTIFICATE], &body)
 }
 
-/// A message whose last field is its extensions (ClientHello, ServerHello, EncryptedExtensions, CertificateRequest) with one more. `before_extensions` is the
-/// length of the body up to them, see [`hello_length`].
+/// A message whose last field is its extensions (ClientHello, ServerHello, EncryptedExtensions, CertificateRequest)
+/// with one more. `before_extensions` is the length of the body up to them, see [`hello_length`].
 #[must_use]
 pub fn with_extension(message: &[u8], before_extensions: usize, extension: &[u8]) -> Vec<u8> {
     let body = message.get(4..).unwrap_or_default();

@@ -15,8 +15,8 @@ use crate::ffi;
 use crate::stream::{Negotiated, OpenStream, TlsStream};
 use crate::transport::{Linger, Transport};
 
-/// A client that has completed its handshake and proven possession of its key, and about which nothing has been decided. Dropping it refuses it,
-/// with as much of the alert as can be sent without waiting.
+/// A client that has completed its handshake and proven possession of its key, and about which nothing has been
+/// decided. Dropping it refuses it, with as much of the alert as can be sent without waiting.
 ///
 /// There is no way to read from it or to write to it (SRV-10):
 ///
@@ -103,8 +103,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingClient<S> {
         self.held.as_ref().map(|held| held.stream.get_ref().get_ref())
     }
 
-    /// Resolves when the client goes away. Reads one TLS record at most, which stays inside OpenSSL; a client that has sent application data is not
-    /// watched any further. Can be dropped and called again.
+    /// Resolves when the client goes away. Reads one TLS record at most, which stays inside OpenSSL; a client that has
+    /// sent application data is not watched any further. Can be dropped and called again.
     pub async fn closed(&mut self) {
         if let Some(held) = &mut self.held
             && Pin::new(&mut held.stream).peek(&mut [0]).await.is_ok()
@@ -113,7 +113,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingClient<S> {
         }
     }
 
-    /// Acts on the verdict: hands out the stream, or sends the reason's alert and closes. Refusing takes as long as [`ServerConfig::linger`](crate::ServerConfig::linger) allows.
+    /// Acts on the verdict: hands out the stream, or sends the reason's alert and closes. Refusing takes as long as
+    /// [`ServerConfig::linger`](crate::ServerConfig::linger) allows.
     pub async fn resume(mut self, verdict: &Verdict) -> Resumed<S> {
         let Some(Held { mut stream, linger }) = self.held.take() else {
             return Resumed::Refused;
@@ -152,11 +153,13 @@ pub enum Resumed<S> {
 
 /// Makes OpenSSL write the reason's alert and end the connection. The alert waits in the transport.
 ///
-/// In TLS 1.3 the handshake is complete here, and OpenSSL has no call that sends an alert of one's choice. But it builds a NewSessionTicket on
-/// request, asks for its extensions, and takes an alert for an answer. To the client this looks like any late refusal (RFC 9846 appendix on
-/// client authentication): the server writes with application keys since its Finished.
+/// In TLS 1.3 the handshake is complete here, and OpenSSL has no call that sends an alert of one's choice. But it
+/// builds a NewSessionTicket on request, asks for its extensions, and takes an alert for an answer. To the client this
+/// looks like any late refusal (RFC 9846 appendix on client authentication): the server writes with application keys
+/// since its Finished.
 pub(crate) fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<Transport<S>>, reason: Reason) {
-    /// Where OpenSSL owes the client a KeyUpdate, it sends that first, and forgets about the ticket until it is asked again.
+    /// Where OpenSSL owes the client a KeyUpdate, it sends that first, and forgets about the ticket until it is asked
+    /// again.
     const STEPS: usize = 2;
     let sent = |stream: &SslStream<Transport<S>>| {
         ffi::conn(stream.ssl()).is_some_and(|conn| conn.state().alert_sent.is_some())
@@ -175,6 +178,7 @@ pub(crate) fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<T
             return;
         }
     }
-    // The peer has broken or ended the connection while it was pending, or OpenSSL has changed. Either way it is closed.
+    // The peer has broken or ended the connection while it was pending, or OpenSSL has changed. Either way it is
+    // closed.
     debug!(%reason, "the client is refused by a close, without alert");
 }

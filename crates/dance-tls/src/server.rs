@@ -45,7 +45,8 @@ impl fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
-    /// Checks the settings. An expired server certificate is logged as a warning, not refused: the clock may be what is wrong.
+    /// Checks the settings. An expired server certificate is logged as a warning, not refused: the clock may be what is
+    /// wrong.
     ///
     /// # Errors
     /// [`ConfigError`].
@@ -62,7 +63,8 @@ impl Acceptor {
         })?;
         use_certified_key(&mut ctx, &config.certified_key)?;
         warn_if_expired(config);
-        // A missing certificate must not draw certificate_required, so FAIL_IF_NO_PEER_CERT stays off; the verdict takes care of it.
+        // A missing certificate must not draw certificate_required, so FAIL_IF_NO_PEER_CERT stays off; the verdict
+        // takes care of it.
         ctx.set_verify(SslVerifyMode::PEER);
         ctx.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
         ctx.set_session_id_context(SESSION_ID_CONTEXT).map_err(ConfigError::OpenSsl)?;
@@ -88,8 +90,8 @@ impl Acceptor {
         })
     }
 
-    /// Runs the handshake up to and including the client's Finished. Time limits are the caller's. A client that is refused is given
-    /// [`ServerConfig::linger`] to read its alert before this returns.
+    /// Runs the handshake up to and including the client's Finished. Time limits are the caller's. A client that is
+    /// refused is given [`ServerConfig::linger`] to read its alert before this returns.
     ///
     /// # Errors
     /// [`AcceptError`].
@@ -180,8 +182,9 @@ impl Acceptor {
             if because(stack, ffi::R_EXCESSIVE_MESSAGE_SIZE) {
                 return AcceptError::Refused(Reason::CertificateMalformed);
             }
-            // OpenSSL has refused the message before it came to the extension's callback. If core would have refused it for the same alert, that
-            // is why (a duplicate); what core does not look into is the certificates themselves.
+            // OpenSSL has refused the message before it came to the extension's callback. If core would have refused it
+            // for the same alert, that is why (a duplicate); what core does not look into is the certificates
+            // themselves.
             let reason = self.read_certificate(stream, state).err().unwrap_or(Reason::CertificateMalformed);
             if state.alert_sent == Some(reason.alert().code()) {
                 return AcceptError::Refused(reason);
@@ -191,7 +194,8 @@ impl Acceptor {
     }
 }
 
-/// The first of our protocols that the client offers (RFC 7301 section 3.2). `offered` is in wire form, checked by OpenSSL.
+/// The first of our protocols that the client offers (RFC 7301 section 3.2). `offered` is in wire form, checked by
+/// OpenSSL.
 fn select_alpn<'a>(protocols: &[Vec<u8>], offered: &'a [u8]) -> Option<&'a [u8]> {
     let offers = || {
         let mut rest = offered;

@@ -1,5 +1,5 @@
-//! The byte stream below TLS. During a handshake it takes whatever OpenSSL writes and passes it on when OpenSSL next waits for the peer, so
-//! that an alert is never lost to a full socket, and can be made where nothing can be awaited.
+//! The byte stream below TLS. During a handshake it takes whatever OpenSSL writes and passes it on when OpenSSL next
+//! waits for the peer, so that an alert is never lost to a full socket, and can be made where nothing can be awaited.
 
 use std::io;
 use std::pin::Pin;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tracing::debug;
 
-/// How long a refused peer is given to read its alert. A close while the peer's octets lie unread resets the connection, and the reset
-/// overtakes the alert.
+/// How long a refused peer is given to read its alert. A close while the peer's octets lie unread resets the
+/// connection, and the reset overtakes the alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Linger {
     /// At most so long.
@@ -43,8 +43,9 @@ impl<S> Transport<S> {
         Self { inner, out: Vec::new(), sent: 0, gather: true, error: None }
     }
 
-    /// The error that OpenSSL has met in the stream, or has been spared: a write that fails looks to OpenSSL like one that would block, because
-    /// after a failed write it reads no more, and the reason for the failure may be an alert waiting to be read.
+    /// The error that OpenSSL has met in the stream, or has been spared: a write that fails looks to OpenSSL like one
+    /// that would block, because after a failed write it reads no more, and the reason for the failure may be an alert
+    /// waiting to be read.
     pub(crate) const fn take_error(&mut self) -> Option<io::Error> {
         self.error.take()
     }

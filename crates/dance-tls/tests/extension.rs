@@ -1,5 +1,5 @@
-//! The extension on the wire: what goes out, and what is made of everything that may come in. The peer that breaks the rules is this crate's own with
-//! its messages rewritten, so both ends are asserted.
+//! The extension on the wire: what goes out, and what is made of everything that may come in. The peer that breaks the
+//! rules is this crate's own with its messages rewritten, so both ends are asserted.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;

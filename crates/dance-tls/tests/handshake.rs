@@ -300,7 +300,8 @@ async fn psk_and_early_data_are_declined() {
     middle.await.unwrap();
 }
 
-// Groups: X25519 by default, whatever else the client prefers; the post-quantum hybrid where it is asked for; HelloRetryRequest works.
+// Groups: X25519 by default, whatever else the client prefers; the post-quantum hybrid where it is asked for;
+// HelloRetryRequest works.
 #[tokio::test]
 async fn groups_and_alpn_are_negotiated() {
     let of = |groups: Option<&str>| {

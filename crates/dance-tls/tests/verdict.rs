@@ -147,7 +147,8 @@ async fn dropping_a_pending_client_refuses_it() {
     }
 }
 
-/// Refuses a client that is in the middle of a request too large for the socket buffers: how the request and the first read end for the client.
+/// Refuses a client that is in the middle of a request too large for the socket buffers: how the request and the first
+/// read end for the client.
 async fn refuse_during_request(acceptor: &Acceptor) -> (std::io::Result<()>, ClientEnd) {
     let (accepted, connected) = handshake(acceptor, &connector(x509())).await;
     let (pending, mut client) = (accepted.unwrap(), connected.unwrap());
@@ -173,8 +174,8 @@ async fn pipelined_request_does_not_hide_the_alert() {
     }
 }
 
-// Control for the above: without lingering the same client's request breaks off. What is left of the alert is looked for then, and
-// not every system keeps it.
+// Control for the above: without lingering the same client's request breaks off. What is left of the alert is looked
+// for then, and not every system keeps it.
 #[tokio::test]
 async fn without_lingering_the_request_breaks_off() {
     let linger = Linger { time: Duration::ZERO, octets: 0 };
