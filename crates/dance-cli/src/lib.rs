@@ -89,6 +89,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     })
 }
 
+/// Whether [`run`] would take a command line, program name first, and if not, what it would print. Runs nothing.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_usage(args: impl IntoIterator<Item = OsString>) -> Result<(), String> {
+    match Cli::try_parse_from(args) {
+        Err(error) if error.use_stderr() => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
 /// A runtime for a command that uses the network.
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)

@@ -86,6 +86,10 @@ fn presentation_form_and_text_output() {
     let ran = matching("sensor7._device.example.com", &["--tlsa", "3 0 1 00", P256]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.stdout.starts_with("authenticated: sensor7._device.example.com\n"), "{ran:?}");
+    let line = format!("sensor7._device.example.com. 3600 IN TLSA {P256}");
+    assert_eq!(matching("sensor7._device.example.com", &["--tlsa", &line]).code, 0);
+    let generic = "a.example.com. 60 IN TYPE52 \\# 35 030101".to_owned() + P256.rsplit(' ').next().unwrap();
+    assert_eq!(matching("sensor7._device.example.com", &["--tlsa", &generic]).code, 0);
     let ran = matching("sensor7._device.example.com", &["--tlsa", &P256.replace("ee13", "ee14")]);
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.stdout.starts_with("no match"), "{ran:?}");

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     presented: Presented,
 
-    /// The records, as "USAGE SELECTOR MATCHING-TYPE HEX" or "\# LENGTH HEX"; none stands for an empty RRset
+    /// The records, as "USAGE SELECTOR MATCHING-TYPE HEX", "\# LENGTH HEX", or a line of a zone file; none stands for an empty RRset
     #[arg(long, value_name = "RECORD", num_args = 1.., value_parser = parse_record)]
     tlsa: Vec<TlsaRdata>,
 
@@ -173,8 +173,10 @@ fn print_text(name: &ClientName, records: &[TlsaRdata], found: &MatchReport) -> 
     Ok(())
 }
 
+/// Reads record data, or a whole line of a zone file as `dance tlsa generate` prints it.
 fn parse_record(text: &str) -> Result<TlsaRdata, PresentationError> {
-    text.parse()
+    let data = text.split_once(" TLSA ").or_else(|| text.split_once(" TYPE52 ")).map_or(text, |(_, data)| data);
+    data.parse()
 }
 
 fn parse_instant(text: &str) -> Result<UnixTime, String> {
