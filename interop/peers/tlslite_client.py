@@ -1,5 +1,5 @@
 """A client that sends dane_clientid as it is told to, then asks for a page. A list of connections to make one after the other, in JSON
-on standard input; a line of JSON for the result of each.
+as a line of standard input; a line of JSON for the result of each.
 
 Options: address, tls, extension_type, certificate, key, in_certificate, on_second, in_client_hello, bad_certificate_verify, path.
 """
@@ -54,5 +54,5 @@ def connect(options):
     return result
 
 
-for each in json.load(sys.stdin):
+for each in json.loads(sys.stdin.readline()):
     patch.report(patch.forked(connect, each))

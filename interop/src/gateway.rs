@@ -139,7 +139,7 @@ trust-anchor = {:?}
         fs::write(&file, settings).unwrap();
         let mut command = dance();
         let daemon = Daemon::start(command.args(["gateway", "--log-format", "json", "--config"]).arg(file));
-        let address = daemon.wait_for("address", |line| bound_address(&serde_json::from_str(line).ok()?));
+        let address = daemon.wait_for("address", |line| field(line, "addr")?.as_str().map(str::to_owned));
         Self { address, origin, server, daemon, verdicts_seen: Mutex::new(0), _directory: directory }
     }
 
@@ -156,9 +156,9 @@ trust-anchor = {:?}
         let mut skip = *seen;
         *seen += 1;
         self.daemon.wait_for("verdict", |line| {
-            let verdict = verdict(serde_json::from_str(line).ok()?)?;
+            field(line, "outcome")?;
             if skip == 0 {
-                Some(verdict)
+                serde_json::from_str(line).ok()
             } else {
                 skip -= 1;
                 None
@@ -167,10 +167,7 @@ trust-anchor = {:?}
     }
 }
 
-fn bound_address(line: &Value) -> Option<String> {
-    line["fields"]["listen"].as_str().map(str::to_owned)
-}
-
-fn verdict(line: Value) -> Option<Value> {
-    line["fields"].get("outcome").is_some().then(|| line["fields"].clone())
+/// A field of a log line.
+fn field(line: &str, name: &str) -> Option<Value> {
+    serde_json::from_str::<Value>(line).ok()?.get(name).cloned()
 }

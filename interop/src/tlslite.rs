@@ -37,7 +37,7 @@ pub fn client(address: &str, certificate: &Path, key: &Path) -> Value {
 /// Makes the connections one after the other and gives what became of each.
 #[must_use]
 pub fn connect(connections: &[Value]) -> Vec<Value> {
-    let output = run_on(&script("tlslite_client.py"), &Value::from(connections).to_string());
+    let output = run_on(&script("tlslite_client.py"), &format!("{}\n", Value::from(connections)));
     assert!(output.status.success(), "{}", text(&output));
     let results: Vec<Value> = output
         .stdout

@@ -27,24 +27,34 @@ fn presenting(gateway: &Gateway, (certificate, key): &(PathBuf, PathBuf), name: 
     options
 }
 
-/// Makes one connection: what the client saw, and the gateway's log line.
-fn connect(gateway: &Gateway, options: Value) -> (Value, Value) {
-    let result = tlslite::connect(&[options]).remove(0);
-    (result, gateway.next_verdict())
+/// What is to become of a connection.
+enum Expected<'a> {
+    /// The web application is told this name, and the client gets its answer.
+    Page(&'a str),
+    /// handshake_failure for the client, this reason in the log, and nothing for the web application.
+    Refused(&'a str),
 }
 
-fn assert_page(gateway: &Gateway, options: Value, name: &str) {
-    let (result, verdict) = connect(gateway, options);
-    assert_eq!((&result["status"], &result["body"]), (&json!(200), &json!(name)), "{result}\n{verdict}");
-    assert_eq!(verdict["outcome"], "authenticated", "{verdict}");
-}
-
-fn assert_refused(gateway: &Gateway, options: Value, reason: &str) {
+/// Makes connections one after the other.
+fn check(gateway: &Gateway, cases: &[(Value, Expected<'_>)]) {
+    let pages = cases.iter().filter(|(_, expected)| matches!(expected, Expected::Page(_))).count();
     let before = gateway.origin.requests().len();
-    let (result, verdict) = connect(gateway, options);
-    assert_eq!(alert(&result), Some("handshake_failure"), "{result}\n{verdict}");
-    assert_eq!(verdict["reason"], reason, "{verdict}");
-    assert_eq!(gateway.origin.requests().len(), before, "the origin saw a refused client's request");
+    let options: Vec<Value> = cases.iter().map(|(options, _)| options.clone()).collect();
+    for ((options, expected), result) in cases.iter().zip(tlslite::connect(&options)) {
+        let verdict = gateway.next_verdict();
+        let seen = format!("{options}\n{result}\n{verdict}");
+        match expected {
+            Expected::Page(name) => {
+                assert_eq!((&result["status"], &result["body"]), (&json!(200), &json!(name)), "{seen}");
+                assert_eq!(verdict["outcome"], "authenticated", "{seen}");
+            }
+            Expected::Refused(reason) => {
+                assert_eq!(alert(&result), Some("handshake_failure"), "{seen}");
+                assert_eq!(verdict["reason"], *reason, "{seen}");
+            }
+        }
+    }
+    assert_eq!(gateway.origin.requests().len() - before, pages, "the web application saw a refused client's request");
 }
 
 /// Names in the zones of both signers, and through an alias.
@@ -57,19 +67,26 @@ const NAMES: &[&str] = &[
     "alias._alias.example.net",
 ];
 
-/// Every way to ask, with every zone.
+/// With every zone.
 fn the_right_client_gets_its_page(dns: impl Fn(&World) -> Dns) {
     let world = World::shared();
     let gateway = Gateway::start(&world, &dns(&world), "");
+    let mut cases = Vec::new();
     for name in NAMES {
-        assert_page(&gateway, presenting(&gateway, &right(), name), name);
-        assert_refused(&gateway, presenting(&gateway, &wrong(), name), "no-match");
+        cases.push((presenting(&gateway, &right(), name), Expected::Page(name)));
+        cases.push((presenting(&gateway, &wrong(), name), Expected::Refused("no-match")));
     }
-    assert_refused(&gateway, presenting(&gateway, &right(), "absent.example.com"), "tlsa-absent");
-    assert_refused(&gateway, presenting(&gateway, &right(), "absent.example.net"), "tlsa-absent");
-    assert_refused(&gateway, presenting(&gateway, &right(), "notlsa._device.example.net"), "tlsa-absent");
-    assert_refused(&gateway, presenting(&gateway, &right(), "stale._device.example.com"), "no-match");
-    assert_refused(&gateway, presenting(&gateway, &right(), "sensor7._device.unsigned.example"), "dnssec-insecure");
+    for (name, reason) in [
+        ("absent.example.com", "tlsa-absent"),
+        ("absent.example.net", "tlsa-absent"),
+        ("notlsa._device.example.com", "tlsa-absent"),
+        ("notlsa._device.example.net", "tlsa-absent"),
+        ("stale._device.example.com", "no-match"),
+        ("sensor7._device.unsigned.example", "dnssec-insecure"),
+    ] {
+        cases.push((presenting(&gateway, &right(), name), Expected::Refused(reason)));
+    }
+    check(&gateway, &cases);
 }
 
 // DNS-01, DNS-03, DNS-05, DNS-07, NAM-07, SRV-12, HTTP-02
@@ -95,7 +112,8 @@ fn by_the_ad_bit_of_a_validating_resolver() {
 fn no_ad_bit_no_client() {
     let world = World::shared();
     let gateway = Gateway::start(&world, &Dns { resolver: world.iterating, mode: "ad" }, "");
-    assert_refused(&gateway, presenting(&gateway, &right(), "sensor7._device.example.com"), "dnssec-insecure");
+    let options = presenting(&gateway, &right(), "sensor7._device.example.com");
+    check(&gateway, &[(options, Expected::Refused("dnssec-insecure"))]);
 }
 
 // DNS-04, SRV-11
@@ -108,30 +126,36 @@ fn a_broken_or_expired_zone_lets_nobody_in() {
         Dns { resolver: world.validating, mode: "ad" },
     ] {
         let gateway = Gateway::start(&world, &dns, "");
-        for zone in ["broken.example", "expired.example"] {
-            assert_refused(
-                &gateway,
-                presenting(&gateway, &right(), &format!("sensor7._device.{zone}")),
-                "dnssec-bogus",
-            );
-        }
-        let name = "sensor7._device.example.com";
-        assert_page(&gateway, presenting(&gateway, &right(), name), name);
+        let good = "sensor7._device.example.com";
+        check(
+            &gateway,
+            &[
+                (presenting(&gateway, &right(), "sensor7._device.broken.example"), Expected::Refused("dnssec-bogus")),
+                (presenting(&gateway, &right(), "sensor7._device.expired.example"), Expected::Refused("dnssec-bogus")),
+                (presenting(&gateway, &right(), good), Expected::Page(good)),
+            ],
+        );
     }
 }
 
-// TLSA-06, TLSA-10, SRV-13
+// TLSA-06, TLSA-09, TLSA-10, SRV-13
 #[test]
 fn a_private_ca_vouches_for_its_own_names_only() {
-    let world = World::shared();
-    let gateway = Gateway::validating(&world, "");
+    let gateway = Gateway::validating(&World::shared(), "");
     let directory = TempDir::new().unwrap();
     let certificates = ["leaf", "inter", "root"].map(|stem| vector(&format!("certs/{stem}.pem")));
-    let full = (tlslite::chain(directory.path(), &certificates), vector("keys/leaf.key.pem"));
-    let short = (tlslite::chain(directory.path(), &certificates[..2]), vector("keys/leaf.key.pem"));
-    assert_page(&gateway, presenting(&gateway, &full, "device1.example.com"), "device1.example.com");
-    assert_refused(&gateway, presenting(&gateway, &full, "device9.example.com"), "san-mismatch");
-    assert_refused(&gateway, presenting(&gateway, &short, "device1.example.com"), "no-match");
+    let key = vector("keys/leaf.key.pem");
+    let full = (tlslite::chain(directory.path(), &certificates), key.clone());
+    let short = (tlslite::chain(directory.path(), &certificates[..2]), key);
+    let name = "device1.example.com";
+    check(
+        &gateway,
+        &[
+            (presenting(&gateway, &full, name), Expected::Page(name)),
+            (presenting(&gateway, &full, "device9.example.com"), Expected::Refused("san-mismatch")),
+            (presenting(&gateway, &short, name), Expected::Refused("no-match")),
+        ],
+    );
 }
 
 // SRV-07, SRV-08, SRV-09, DNS-06, DNS-11, NAM-05, NAM-07
@@ -139,23 +163,21 @@ fn a_private_ca_vouches_for_its_own_names_only() {
 fn queries_are_sent_for_proven_and_allowed_names_only() {
     let world = World::shared();
     let gateway = Gateway::validating(&world, "");
-    let mut options = presenting(&gateway, &right(), "unproven._device.example.com");
-    options["bad_certificate_verify"] = json!(true);
-    let result = tlslite::connect(&[options]).remove(0);
-    assert_eq!(alert(&result), Some("decrypt_error"), "{result}");
-    assert_eq!(world.queries("unproven._device.example.com"), 0);
-
-    let outside = Gateway::validating(&world, "server-names = []");
-    drop(outside);
-    let refused = presenting(&gateway, &right(), "sensor7._device.foreign.example");
-    let result = tlslite::connect(&[refused]).remove(0);
-    assert_eq!(alert(&result), Some("handshake_failure"), "{result}");
-    assert_eq!(world.queries("sensor7._device.foreign.example"), 0);
-
+    let mut unproven = presenting(&gateway, &right(), "unproven._device.example.com");
+    unproven["bad_certificate_verify"] = json!(true);
+    let foreign = presenting(&gateway, &right(), "sensor7._device.foreign.example");
     // The same probe, where it should be seen.
-    let options = presenting(&gateway, &right(), "Proven._device.Example.com");
-    let result = tlslite::connect(&[options]).remove(0);
-    assert_eq!(result["body"], "proven._device.example.com", "{result}");
+    let proven = presenting(&gateway, &right(), "Proven._device.Example.com");
+
+    let results = tlslite::connect(&[unproven, foreign, proven]);
+    let verdicts = [gateway.next_verdict(), gateway.next_verdict(), gateway.next_verdict()];
+    assert_eq!(alert(&results[0]), Some("decrypt_error"), "{}", results[0]);
+    assert_eq!(verdicts[0]["outcome"], "handshake-failed", "{}", verdicts[0]);
+    assert_eq!(world.queries("unproven._device.example.com"), 0);
+    assert_eq!(alert(&results[1]), Some("handshake_failure"), "{}", results[1]);
+    assert_eq!(verdicts[1]["reason"], "name-not-allowed", "{}", verdicts[1]);
+    assert_eq!(world.queries("sensor7._device.foreign.example"), 0);
+    assert_eq!(results[2]["body"], "proven._device.example.com", "{}", results[2]);
     assert_eq!(world.queries("proven._device.example.com"), 1);
 }
 
@@ -246,9 +268,9 @@ fn under_policy_optional_curl_is_nobody() {
     let output = run(&command);
     assert_eq!((output.status.success(), text(&output)), (true, "nobody".to_owned()));
     // The same web application, told of somebody.
+    assert_eq!(gateway.next_verdict()["outcome"], "not-dane");
     let name = "sensor7._device.example.com";
-    let result = tlslite::connect(&[presenting(&gateway, &right(), name)]).remove(0);
-    assert_eq!(result["body"], name, "{result}");
+    check(&gateway, &[(presenting(&gateway, &right(), name), Expected::Page(name))]);
 }
 
 // SRV-04
@@ -260,7 +282,7 @@ fn gnutls_with_a_raw_public_key_and_no_extension_is_refused() {
     let mut command = program("gnutls-cli");
     command.args([
         "--priority",
-        "NORMAL:+CTYPE-CLI-RAWPK:-VERS-TLS1.2",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CTYPE-CLI-ALL:+CTYPE-CLI-RAWPK",
         "--no-ca-verification",
         "--sni-hostname",
         "localhost",
@@ -269,8 +291,8 @@ fn gnutls_with_a_raw_public_key_and_no_extension_is_refused() {
     let (host, port) = gateway.address.rsplit_once(':').unwrap();
     let output = run_on(command.args(["--port", port, host]), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let said = text(&output);
-    assert!(said.contains("Client certificate type: Raw Public Key"), "{said}");
-    assert!(said.contains("Handshake failed") && said.contains("40"), "{said}");
+    assert!(said.contains("(TLS1.3-Raw Public Key-X.509)"), "{said}");
+    assert!(said.contains("Received alert [40]"), "{said}");
     assert_eq!(gateway.next_verdict()["reason"], "no-client-name");
 }
 

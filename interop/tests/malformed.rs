@@ -114,28 +114,12 @@ fn profile_current() {
             reason: None,
         },
     ];
-    let long_label = format!("{}.example.com", "a".repeat(64));
-    let too_long = format!("{}.{}.{}.{}.example.com", "a".repeat(60), "b".repeat(60), "c".repeat(60), "d".repeat(59));
-    assert_eq!(too_long.len(), 254);
+    // Names that the published vectors leave out.
     let names: &[(&str, &[u8])] = &[
-        ("m: U-label", "bücher.example.com".as_bytes()),
-        ("m: 0xff", b"\xff.example.com"),
         ("m: NUL", b"sensor7\0.example.com"),
-        ("n: trailing dot", b"sensor7._device.example.com."),
-        ("o: escape", b"sensor\\055._device.example.com"),
         ("o: backslash", b"sensor\\.example.com"),
-        ("o: asterisk", b"*.example.com"),
-        ("o: at", b"alice@example.com"),
-        ("o: space", b"sensor 7.example.com"),
         ("o: line break", b"a\r\nDane-Clientid: root.example.com"),
-        ("q: empty label", b"sensor7..example.com"),
-        ("q: leading dot", b".example.com"),
-        ("q: label of 64 octets", long_label.as_bytes()),
-        ("q: 254 octets", too_long.as_bytes()),
-        ("r: IPv4", b"192.0.2.1"),
-        ("r: IPv6", b"2001:db8::1"),
         ("r: single label", b"localhost"),
-        ("r: hyphen first", b"-sensor.example.com"),
         ("r: hyphen last", b"sensor-.example.com"),
     ];
     cases.extend(names.iter().map(|(what, name)| {
@@ -192,13 +176,17 @@ fn published_vectors() {
                     && row["sender"] == "client"
                     && row["verdict"] == "reject"
             })
-            .map(|row| Case {
-                what: row["name"].as_str().unwrap().to_owned(),
-                options: json!({"in_certificate": [row["extension_data_hex"]]}),
-                alert: ["decode_error", "handshake_failure", "illegal_parameter"]
-                    .into_iter()
-                    .find(|alert| row["alert"] == *alert),
-                reason: None,
+            // Needs a server that sends no signal.
+            .filter(|row| row["alert"] != "unsupported_extension")
+            .map(|row| {
+                let data = row["extension_data_hex"].as_str().unwrap();
+                let (alert, reason) = match row["alert"].as_str().unwrap() {
+                    "decode_error" => ("decode_error", "extension-undecodable"),
+                    "handshake_failure" if data == "00" => ("handshake_failure", "empty-client-name"),
+                    "handshake_failure" => ("handshake_failure", "invalid-client-name"),
+                    other => panic!("an alert that no row has had so far: {other}"),
+                };
+                refused(row["name"].as_str().unwrap(), json!({"in_certificate": [data]}), alert, reason)
             })
             .collect();
         assert!(cases.len() > 10, "{} vectors", cases.len());
