@@ -314,7 +314,6 @@ impl Conn {
     }
 
     /// The message as the misbehaving peer sends it. The octets stay where they are until the next call.
-    #[cfg(openssl_static)]
     pub(crate) fn rewrite(&self, message: &[u8]) -> (*mut u8, usize) {
         let message = self.rewrite.as_ref().map_or_else(|| message.to_vec(), |rewrite| rewrite(message));
         let mut rewritten = self.rewritten.lock().unwrap_or_else(PoisonError::into_inner);

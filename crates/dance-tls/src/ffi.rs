@@ -332,7 +332,7 @@ unsafe extern "C" fn on_message(
 }
 
 /// Handshake messages rewritten before they are hashed and sent: how the tests' peers misbehave.
-#[cfg(all(feature = "misbehave", openssl_static))]
+#[cfg(feature = "misbehave")]
 mod mutator {
     use super::{AssertUnwindSafe, SSL, SslRef, c_int, c_uchar, c_void, catch_unwind, conn_of, octets};
     use foreign_types::ForeignTypeRef;
@@ -379,7 +379,7 @@ mod mutator {
 
     unsafe extern "C" fn finish(_arg: *mut c_void) {}
 }
-#[cfg(all(feature = "misbehave", openssl_static))]
+#[cfg(feature = "misbehave")]
 pub(crate) use mutator::rewrite_messages;
 
 #[cfg(test)]

@@ -13,9 +13,6 @@ use crate::server::Acceptor;
 /// Takes a whole handshake message, header included, and gives what to send in its place.
 pub type Rewrite = Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
 
-/// Whether the linked OpenSSL can do this. If not, [`connector`] and [`acceptor`] behave.
-pub const AVAILABLE: bool = cfg!(openssl_static);
-
 /// HandshakeType of ClientHello.
 pub const CLIENT_HELLO: u8 = 1;
 /// HandshakeType of ServerHello and HelloRetryRequest.
@@ -47,13 +44,43 @@ pub fn acceptor(acceptor: &Acceptor, rewrite: impl Fn(&[u8]) -> Vec<u8> + Send +
     acceptor
 }
 
+/// A client that sends these extensions in its Certificate: a block in wire form (see [`extension`]) for each entry, the
+/// first certificate or key repeated as needed.
+#[must_use]
+pub fn sends_in_certificate(honest: &Connector, blocks: &[Vec<u8>]) -> Connector {
+    let blocks = blocks.to_vec();
+    let change = move |message: &[u8]| {
+        let data = entries(message).into_iter().next().map(|(data, _)| data).unwrap_or_default();
+        certificate(&blocks.iter().map(|block| (data.clone(), block.clone())).collect::<Vec<_>>())
+    };
+    connector(honest, only(CERTIFICATE, change))
+}
+
+/// A client that adds this extension, in wire form, to its ClientHello.
+#[must_use]
+pub fn sends_in_client_hello(honest: &Connector, extension: &[u8]) -> Connector {
+    let extension = extension.to_vec();
+    let change = move |message: &[u8]| with_extension(message, hello_length(message), &extension);
+    connector(honest, only(CLIENT_HELLO, change))
+}
+
+/// A client whose last octet of this message is wrong: with [`CERTIFICATE_VERIFY`], one that does not prove possession.
+#[must_use]
+pub fn corrupts(honest: &Connector, message_type: u8) -> Connector {
+    let change = |message: &[u8]| {
+        let mut changed = message.to_vec();
+        if let Some(last) = changed.last_mut() {
+            *last ^= 1;
+        }
+        changed
+    };
+    connector(honest, only(message_type, change))
+}
+
 pub(crate) fn install(ssl: &mut SslRef, conn: Conn, rewrite: Option<&Rewrite>) -> Conn {
-    #[cfg(openssl_static)]
     if rewrite.is_some() {
         crate::ffi::rewrite_messages(ssl);
     }
-    #[cfg(not(openssl_static))]
-    let _ = ssl;
     conn.with_rewrite(rewrite.cloned())
 }
 

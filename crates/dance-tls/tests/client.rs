@@ -144,7 +144,7 @@ async fn raw_public_key_needs_a_server_that_takes_it() {
     assert_eq!(sent.load(Ordering::Relaxed), 0);
 }
 
-// CID-05, CLI-09 and the like: what cannot work is refused at start.
+// What cannot work is refused at start.
 #[test]
 fn settings_that_make_no_client() {
     let name_only = ClientConfig { name: Some(name()), ..ClientConfig::new(trust_server()) };

@@ -94,19 +94,6 @@ fn recorder(message_type: u8) -> (Seen, impl Fn(&[u8]) -> Vec<u8> + Send + Sync 
     (seen, record)
 }
 
-/// A client that sends these extensions in its Certificate: one block an entry, entries repeated as needed.
-fn sends(connector: &Connector, blocks: &[Vec<u8>]) -> Connector {
-    let blocks = blocks.to_vec();
-    misbehave::connector(
-        connector,
-        misbehave::only(CERTIFICATE, move |message| {
-            let entries = misbehave::entries(message);
-            let (data, _) = &entries[0];
-            misbehave::certificate(&blocks.iter().map(|block| (data.clone(), block.clone())).collect::<Vec<_>>())
-        }),
-    )
-}
-
 /// Server and client agree that it ended with this alert, and the server knows why.
 fn assert_refused((error, end): &(AcceptError, ClientEnd), reason: Reason, about: &str) {
     assert!(matches!(error, AcceptError::Refused(found) if *found == reason), "{about}: {error:?}");
@@ -166,7 +153,8 @@ async fn code_point_is_a_setting() {
     assert!(!client.signal_seen() && !client.name_sent());
 }
 
-// CID-04 to CID-09, CID-14, CID-17, NAM-01 to NAM-06: every vector of a client's Certificate, over the wire.
+// CID-04, CID-06, CID-07, CID-08, CID-09, CID-10, CID-14, NAM-01, NAM-02, NAM-03, NAM-04, NAM-05, NAM-06: every
+// vector of a client's Certificate, over the wire.
 #[tokio::test]
 async fn vectors_of_a_clients_extension() {
     let mut run = 0;
@@ -182,7 +170,7 @@ async fn vectors_of_a_clients_extension() {
         };
         run += 1;
         let profile = Profile::from_name(&case.profile).unwrap();
-        let connector = sends(&connector_of(profile), &blocks);
+        let connector = misbehave::sends_in_certificate(&connector_of(profile), &blocks);
         let about = format!("{}, {}", case.name, case.profile);
         // This one is about a server that has not asked.
         let unsolicited = case.alert.as_deref() == Some("unsupported_extension");
@@ -213,7 +201,7 @@ async fn vectors_of_a_clients_extension() {
     assert_eq!(run, 64);
 }
 
-// CID-05 to CID-09, CID-14: the reason, row by row of requirements 3.4.
+// CID-06, CID-07, CID-08, CID-09, CID-14: the reason, row by row of requirements 3.4.
 #[tokio::test]
 async fn malformed_extensions_have_their_reasons() {
     let of = |data: &[u8]| misbehave::extension(TYPE, data);
@@ -240,27 +228,36 @@ async fn malformed_extensions_have_their_reasons() {
     ];
     let (acceptor, honest) = (acceptor(), connector(x509()));
     for (row, blocks, reason) in rows {
-        assert_refused(&refused(&acceptor, &sends(&honest, &blocks)).await, reason, row);
+        assert_refused(&refused(&acceptor, &misbehave::sends_in_certificate(&honest, &blocks)).await, reason, row);
     }
     // Control: the same client with a good extension, upper case included (row p).
-    let (accepted, connected) = handshake(&acceptor, &sends(&honest, &[named(NAME.to_uppercase().as_bytes())])).await;
+    let (accepted, connected) =
+        handshake(&acceptor, &misbehave::sends_in_certificate(&honest, &[named(NAME.to_uppercase().as_bytes())])).await;
     let (pending, mut client) = (accepted.unwrap(), connected.unwrap());
     assert_eq!(pending.presented().client_id, ClientId::Form(ClientForm::Name(name())));
     echo(&mut open(pending).await, &mut client).await;
 }
 
-// CID-04 to CID-08 with a raw public key, SRV-22.
+// CID-04, CID-06, SRV-22: with a raw public key.
 #[tokio::test]
 async fn malformed_extensions_with_a_raw_public_key() {
     let (acceptor, honest) = (acceptor(), connector(raw_public_key()));
     let zero = misbehave::extension(TYPE, b"\0");
-    assert_refused(&refused(&acceptor, &sends(&honest, &[zero])).await, Reason::EmptyClientName, "zero");
+    assert_refused(
+        &refused(&acceptor, &misbehave::sends_in_certificate(&honest, &[zero])).await,
+        Reason::EmptyClientName,
+        "zero",
+    );
     // Two entries.
     let entries = [Vec::new(), Vec::new()];
-    assert_refused(&refused(&acceptor, &sends(&honest, &entries)).await, Reason::CertificateMalformed, "two keys");
+    assert_refused(
+        &refused(&acceptor, &misbehave::sends_in_certificate(&honest, &entries)).await,
+        Reason::CertificateMalformed,
+        "two keys",
+    );
     // Control.
     let good = misbehave::extension(TYPE, &[&[NAME.len() as u8], NAME.as_bytes()].concat());
-    let (accepted, _) = handshake(&acceptor, &sends(&honest, &[good])).await;
+    let (accepted, _) = handshake(&acceptor, &misbehave::sends_in_certificate(&honest, &[good])).await;
     assert_eq!(accepted.unwrap().presented().client_id, ClientId::Form(ClientForm::Name(name())));
 }
 
@@ -270,7 +267,7 @@ async fn listener_without_dane_refuses_an_unsolicited_name() {
     let off = Acceptor::new(&ServerConfig { dane: DaneMode::Off, ..server_config() }).unwrap();
     let good = misbehave::extension(TYPE, &[&[NAME.len() as u8], NAME.as_bytes()].concat());
     for credential in [x509(), raw_public_key()] {
-        let forced = sends(&connector(credential.clone()), std::slice::from_ref(&good));
+        let forced = misbehave::sends_in_certificate(&connector(credential.clone()), std::slice::from_ref(&good));
         assert_refused(&refused(&off, &forced).await, Reason::ExtensionUnsolicited, "X.509, then raw public key");
         // Control: left alone, the client sees no signal and sends none (CLI-02).
         let (accepted, connected) = handshake(&off, &connector(credential)).await;
@@ -282,33 +279,39 @@ async fn listener_without_dane_refuses_an_unsolicited_name() {
     }
 }
 
-/// A client that puts the extension into its ClientHello.
-fn in_client_hello(connector: &Connector) -> Connector {
-    misbehave::connector(
-        connector,
-        misbehave::only(CLIENT_HELLO, |message| {
-            let extension = misbehave::extension(TYPE, b"\x09b.example");
-            misbehave::with_extension(message, misbehave::hello_length(message), &extension)
-        }),
-    )
+// CLI-08: neither the name nor the extension is in a ClientHello.
+#[tokio::test]
+async fn client_hello_keeps_the_name() {
+    for profile in [Profile::Current, Profile::Draft2022] {
+        let (seen, record) = recorder(CLIENT_HELLO);
+        let (accepted, _connected) =
+            handshake(&acceptor_of(profile), &misbehave::connector(&connector_of(profile), record)).await;
+        assert_eq!(accepted.unwrap().presented().client_id, ClientId::Form(ClientForm::Name(name())));
+        let hello = &seen.lock().unwrap()[0];
+        let holds = |octets: &[u8]| hello.windows(octets.len()).any(|window| window == octets);
+        assert!(holds(SERVER.as_bytes()), "control: this is how it would be found");
+        assert!(!holds(NAME.as_bytes()));
+        assert!(!holds(&misbehave::extension(TYPE, b"")) && !holds(&misbehave::extension(TYPE, b"\0")));
+    }
 }
 
 // CID-12; CID-13
 #[tokio::test]
 async fn extension_in_client_hello() {
-    let connector = in_client_hello(&connector(x509()));
+    let named = misbehave::extension(TYPE, b"\x09b.example");
+    let connector = misbehave::sends_in_client_hello(&connector(x509()), &named);
     assert_refused(&refused(&acceptor(), &connector).await, Reason::ExtensionMisplaced, "current");
     let off = Acceptor::new(&ServerConfig { dane: DaneMode::Off, ..server_config() }).unwrap();
     assert_refused(&refused(&off, &connector).await, Reason::ExtensionMisplaced, "current, DANE off");
 
     // Profile 2022 tolerates it, and takes the name from the Certificate.
-    let connector = in_client_hello(&connector_of(Profile::Draft2022));
+    let connector = misbehave::sends_in_client_hello(&connector_of(Profile::Draft2022), &named);
     let (accepted, connected) = handshake(&acceptor_of(Profile::Draft2022), &connector).await;
     let (pending, _client) = (accepted.unwrap(), connected.unwrap());
     assert_eq!(pending.presented().client_id, ClientId::Form(ClientForm::Name(name())));
     // Without a name there, there is none.
     let config = ClientConfig { profile: Profile::Draft2022, name: None, ..client_config(x509()) };
-    let connector = in_client_hello(&Connector::new(&config).unwrap());
+    let connector = misbehave::sends_in_client_hello(&Connector::new(&config).unwrap(), &named);
     let (accepted, _connected) = handshake(&acceptor_of(Profile::Draft2022), &connector).await;
     assert_eq!(accepted.unwrap().presented().client_id, ClientId::Absent);
 }
@@ -410,7 +413,7 @@ async fn client_refuses_signals_that_are_not_its_profiles() {
     echo(&mut open(accepted.unwrap()).await, &mut connected.unwrap()).await;
 }
 
-// CID-02, CID-09, CID-14, SRV-04, SRV-22, V:message: whole messages in place of our own.
+// CID-02, CID-03, CID-06, CID-09, CID-14: the vectors of whole messages in place of our own.
 #[tokio::test]
 async fn vectors_of_whole_messages() {
     let mut run = 0;

@@ -32,7 +32,7 @@ async fn x509_client_is_presented_as_received() {
     echo(&mut open(pending).await, &mut client).await;
 }
 
-// CLI-06, TLSA-26: the chain arrives whole and in its order, the root included.
+// CLI-06, TLSA-23: the chain arrives whole and in its order, the root included.
 #[tokio::test]
 async fn chain_is_presented_as_received() {
     let (accepted, _connected) = handshake(&acceptor(), &connector(leaf())).await;
@@ -86,7 +86,7 @@ async fn raw_public_key_client_is_presented_as_received() {
 // SRV-04, SRV-06, SRV-16: nothing, or a certificate without name, is no name; it is refused like all others.
 #[tokio::test]
 async fn client_without_name_is_absent() {
-    for credential in [None, Some(x509()), Some(raw_public_key())] {
+    for credential in [None, Some(x509()), Some(leaf()), Some(raw_public_key())] {
         let config = ClientConfig { credential: credential.clone(), ..ClientConfig::new(trust_server()) };
         let (accepted, connected) = handshake(&acceptor(), &Connector::new(&config).unwrap()).await;
         let (pending, client) = (accepted.unwrap(), connected.unwrap());
@@ -134,7 +134,7 @@ async fn every_reason_has_its_alert() {
     }
 }
 
-// SRV-04: whoever drops a pending client, by `?` or a cancelled task, has refused it.
+// SRV-16: whoever drops a pending client, by `?` or a cancelled task, has refused it.
 #[tokio::test]
 async fn dropping_a_pending_client_refuses_it() {
     for pipelined in [0, 5000] {
@@ -209,7 +209,7 @@ async fn early_request_waits_for_the_verdict() {
     echo(&mut server, &mut client).await;
 }
 
-// SEC-02: a client that goes away while pending is noticed, whether it says so or not.
+// A client that goes away while pending is noticed, whether it says so or not.
 #[tokio::test]
 async fn pending_client_that_goes_away_is_noticed() {
     for orderly in [true, false] {
