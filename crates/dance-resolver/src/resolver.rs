@@ -98,15 +98,11 @@ impl Inner {
             return known;
         }
         let run = Arc::new(Run::default());
-        let task = {
+        let work = {
             let (inner, owner, run) = (Arc::clone(&self), owner.clone(), Arc::clone(&run));
-            tokio::spawn(RUN.scope(Arc::clone(&run), async move { inner.look_up(&owner, &run).await }))
+            RUN.scope(Arc::clone(&run), async move { inner.look_up(&owner, &run).await })
         };
-        let result = AbortOnDrop(task).join().await;
-        let outcome = result.unwrap_or_else(|error| {
-            if error.is_panic() {
-                tracing::error!("the DNSSEC validator panicked; the look-up counts as failed");
-            }
+        let outcome = isolated(work).await.unwrap_or_else(|| {
             let fault = Fault::failure(LookupFailure::Malformed, Detail::ValidatorFailed);
             Outcome::fault(&dns_name(&owner), fault, self.config.clock.now())
         });
@@ -136,14 +132,17 @@ fn lookup(outcome: Outcome, queries: usize, from_cache: bool) -> Lookup {
     Lookup { answer, trace: Trace { final_owner: end, links, queries, from_cache, detail } }
 }
 
-/// A task that does not outlive those who wait for it.
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> AbortOnDrop<T> {
-    async fn join(mut self) -> Result<T, tokio::task::JoinError> {
-        (&mut self.0).await
+/// Runs `work` in a task of its own, which does not outlive the one that waits for it. `None` if it panicked.
+async fn isolated<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    let mut task = AbortOnDrop(tokio::spawn(work));
+    let result = (&mut task.0).await;
+    if result.is_err() {
+        tracing::error!("the DNSSEC validator panicked; the look-up counts as failed");
     }
+    result.ok()
 }
+
+struct AbortOnDrop<T>(JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
@@ -154,5 +153,18 @@ impl<T> Drop for AbortOnDrop<T> {
 impl std::fmt::Debug for Resolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Resolver").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::isolated;
+
+    // SEC-02: what a reply does to the validator stays with that look-up.
+    #[tokio::test]
+    async fn panics_are_contained() {
+        assert_eq!(isolated(async { 7 }).await, Some(7));
+        let nothing: Option<u8> = isolated(async { panic!("as the validator might") }).await;
+        assert_eq!(nothing, None);
     }
 }
