@@ -92,3 +92,28 @@ impl PendingFile {
 fn failed(path: &Path, error: io::Error) -> Error {
     Error::Write { path: path.to_owned(), error }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_only_by_force_and_never_half() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        write(&path, b"first", Secrecy::Public, false).unwrap();
+        assert!(matches!(write(&path, b"second", Secrecy::Secret, false), Err(Error::Exists { .. })));
+        assert_eq!(read(&path).unwrap(), b"first");
+        write(&path, b"third", Secrecy::Secret, true).unwrap();
+        assert_eq!(read(&path).unwrap(), b"third");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let mut given_up = PendingFile::create(&path, Secrecy::Public).unwrap();
+        given_up.write(b"fou").unwrap();
+        drop(given_up);
+        assert_eq!(read(&path).unwrap(), b"third");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

@@ -5,7 +5,7 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use support::{Ran, dance, run};
 
@@ -49,10 +49,20 @@ fn colour_can_be_had_and_refused() {
     });
 }
 
+/// A demonstration that is left running; a failing test does not leave it behind.
+struct Kept(Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn what_is_kept_can_be_tried_with_the_commands_that_are_printed() {
-    let mut demo = dance().args(["demo", "--keep"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut demo = Kept(dance().args(["demo", "--keep"]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut commands = Vec::new();
     let binary = env!("CARGO_BIN_EXE_dance");
     let directory = loop {
@@ -73,9 +83,9 @@ fn what_is_kept_can_be_tried_with_the_commands_that_are_printed() {
 
     // A signal ends it and leaves nothing behind; until then each visitor was told about.
     assert!(Path::new(&directory).exists());
-    let kill = Command::new("kill").arg(demo.id().to_string()).status().unwrap();
+    let kill = Command::new("kill").arg(demo.0.id().to_string()).status().unwrap();
     assert!(kill.success());
-    assert_eq!(demo.wait().unwrap().code(), Some(0));
+    assert_eq!(demo.0.wait().unwrap().code(), Some(0));
     assert!(!Path::new(&directory).exists());
     let told: Vec<_> = lines.filter(|line| line.contains("gateway: ")).collect();
     assert!(told[0].contains("robot3._device.example.com authenticated by 3 1 1"), "{told:?}");

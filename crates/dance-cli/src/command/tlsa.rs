@@ -175,7 +175,7 @@ impl Generate {
         let record = zone_line(&self.name, self.ttl, &rdata);
         let generic = format!("{}. {} IN TYPE52 {}", self.name, self.ttl, rdata.to_rfc3597());
         let presentation = rdata.to_string();
-        self.verify(&presentation, &credential)?;
+        self_check(&presentation, &credential, &self.name.name)?;
         self.warn(&credential, &rdata);
         match (self.format, self.generic) {
             (Format::Text, false) => output::print(record)?,
@@ -229,19 +229,6 @@ impl Generate {
         Ok((credential, rdata))
     }
 
-    /// Reads back what is about to be printed and has the matching engine compare it with what it was made of. What is compared does
-    /// not depend on the usage, so usage 3 stands in for all: it needs neither chain nor roots.
-    fn verify(&self, presentation: &str, credential: &Credential) -> Result<(), Error> {
-        let printed: TlsaRdata = presentation.parse().map_err(|_| Error::SelfCheck)?;
-        let fields = printed.fields().ok_or(Error::SelfCheck)?;
-        let record = TlsaRdata::new(CertUsage::DANE_EE, fields.selector, fields.matching_type, fields.data);
-        let options = MatchOptions { pkix_roots: Vec::new(), digest_agility: true, user_mode: false };
-        let now = dance_resolver::now();
-        let paths = dance_resolver::path_builder();
-        let report = match_rrset(&[record], credential, &self.name.name, &options, now, paths);
-        if matches!(report.conclusion, Conclusion::Matched(_)) { Ok(()) } else { Err(Error::SelfCheck) }
-    }
-
     fn warn(&self, credential: &Credential, rdata: &TlsaRdata) {
         let usage = CertUsage(self.usage);
         if MatchingType(self.matching_type) == MatchingType::FULL {
@@ -274,6 +261,18 @@ impl Generate {
     }
 }
 
+/// Reads back what is about to be printed and has the matching engine compare it with what it was made of. What is compared does not
+/// depend on the usage, so usage 3 stands in for all: it needs neither chain nor roots, and ignores the name.
+fn self_check(presentation: &str, credential: &Credential, name: &ClientName) -> Result<(), Error> {
+    let printed: TlsaRdata = presentation.parse().map_err(|_| Error::SelfCheck)?;
+    let fields = printed.fields().ok_or(Error::SelfCheck)?;
+    let record = TlsaRdata::new(CertUsage::DANE_EE, fields.selector, fields.matching_type, fields.data);
+    let options = MatchOptions { pkix_roots: Vec::new(), digest_agility: true, user_mode: false };
+    let paths = dance_resolver::path_builder();
+    let report = match_rrset(&[record], credential, name, &options, dance_resolver::now(), paths);
+    if matches!(report.conclusion, Conclusion::Matched(_)) { Ok(()) } else { Err(Error::SelfCheck) }
+}
+
 fn is_authority(credential: &Credential) -> bool {
     let Credential::X509(chain) = credential else {
         return false;
@@ -283,4 +282,30 @@ fn is_authority(credential: &Credential) -> bool {
         .and_then(|octets| Certificate::parse(octets).ok())
         .and_then(|certificate| certificate.basic_constraints().ok().flatten())
         .is_some_and(|constraints| constraints.ca)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+
+    // TLSA-29
+    #[test]
+    fn a_record_of_something_else_is_not_printed() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let credential = Credential::RawPublicKey(SubjectPublicKeyInfoDer::from(key.subject_public_key_info()));
+        let name = ClientName::parse(b"a.example.com").unwrap();
+        let check = |record: &str| self_check(record, &credential, &name);
+        let right = record_for_key(&key).unwrap().to_string();
+        check(&right).unwrap();
+        check(&right.replacen("3 1 1", "2 1 1", 1)).unwrap();
+        // SHA-256 of nothing: what other tools have published for keys that they did not understand.
+        let of_nothing = "3 1 1 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        for wrong in
+            [of_nothing, &right.replacen("3 1 1", "3 0 1", 1), &right.replacen("3 1 1", "3 1 2", 1), "3 1 1", ""]
+        {
+            assert!(matches!(check(wrong), Err(Error::SelfCheck)), "{wrong:?} passed");
+        }
+    }
 }

@@ -90,12 +90,8 @@ impl Teller {
 
     pub(super) fn closing(&mut self, elapsed: Duration, keep: bool) -> Result<(), Error> {
         let (checked, seconds) = (self.checked, elapsed.as_secs_f32());
-        tell(format_args!("\n{GOOD}All {checked} went as told{GOOD:#}, in {seconds:.1} s.\n"))?;
-        if keep {
-            Ok(())
-        } else {
-            tell(format_args!("{DIM}dance demo --keep leaves it running, with commands to try.{DIM:#}\n"))
-        }
+        let hint = if keep { "" } else { " With --keep it stays, and there are commands to try." };
+        tell(format_args!("\n{GOOD}All {checked} went as told{GOOD:#}, in {seconds:.1} s.{DIM}{hint}{DIM:#}\n"))
     }
 
     /// What to try against the scene.
