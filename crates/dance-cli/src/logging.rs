@@ -18,7 +18,9 @@ pub(crate) enum LogFormat {
 /// Starts logging. `RUST_LOG` says how much, by default `info`.
 pub(crate) fn start(format: LogFormat) {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A log that nobody reads any more must not end connections: by default the failure to write would be printed to the same place,
+    // and that one panics.
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     // A second start would change nothing; there is one a process.
     let _ = match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal() && !no_color()).try_init(),

@@ -155,6 +155,21 @@ async fn sigterm_and_sigint_end_it_in_order() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_any_more_does_not_refuse_clients() {
+    let scene = Scene::start().await;
+    let mut child = dance().arg("gateway").args(scene.flags()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut first).unwrap();
+    let address = first.trim_end().rsplit('=').next().unwrap().to_owned();
+    // The reading end of its standard error is closed now.
+    let gateway = Running { child, address, log: mpsc::channel().1 };
+    for _ in 0..2 {
+        let ran = scene.request(&gateway, &["--key", "client.key"]).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+}
+
 // SEC-06
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_json_and_without_names_where_asked() {

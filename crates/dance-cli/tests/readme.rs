@@ -1,24 +1,27 @@
-//! What README.md tells people to type works.
+//! What README.md tells people to type works, in a scene made as the README supposes its reader's to be.
 //!
 //! * Blocks marked `console` are run, in order and in one directory. Lines that start with `$ dance` or
 //!   `$ cargo run --release --` are commands (`\` at the end continues them); what follows, up to the next `$`, is their output,
 //!   standard error included. In it, `...` stands for any text, and alone on a line for any lines. No output shown means that any will
 //!   do. A command must succeed, unless the next one is `$ echo $?`, whose output is then its exit code.
-//! * In the directory lie `server.pem` and `server.key`, a server's certificate for `localhost`, as a reader would have his own.
-//!   `dance gateway` and `dance demo --keep` do not end: the one is run with `--check`, the other without `--keep`, and their output is
-//!   not compared.
-//! * In blocks marked `sh`, for what needs a network or a reader's own zone, lines that start with `dance` must be correct usage.
+//! * There is a signed DNS in which every record that a command prints is published at once, an application at 127.0.0.1:8080 that
+//!   says hello to the name in `Dane-Clientid`, and the certificate of a server `gateway.example.net` in `server-chain.pem` and
+//!   `server-key.pem`. Commands are given the options by which they find these on a test's ports.
+//! * `dance gateway` stays up until the end; what is shown is the first line of its log. `demo --keep` is run without `--keep`.
+//! * In blocks marked `sh` lines that start with `dance` must be correct usage.
 //!
 //! Other commands (`cargo build`, `curl`) are not run.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
-use dance_testkit::CertSpec;
+use dance_testkit::{Authority, CertSpec, SignedWorld, Zone};
+use tempfile::TempDir;
 
 /// A command, and what is shown below it.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,7 +73,7 @@ fn fits(shown: &[String], found: &[&str]) -> bool {
         ([first, rest @ ..], _) if first.trim() == "..." => {
             (0..=found.len()).any(|skipped| fits(rest, &found[skipped..]))
         }
-        ([first, rest @ ..], [line, lines @ ..]) => fits_line(first.trim_end(), line.trim_end()) && fits(rest, lines),
+        ([first, rest @ ..], [line, lines @ ..]) => fits_line(first.trim(), line.trim()) && fits(rest, lines),
         (_, []) => false,
     }
 }
@@ -93,47 +96,119 @@ fn ours(command: &str) -> Option<String> {
     Some(format!("dance{arguments}"))
 }
 
-/// Runs a line in a shell whose `dance` is the binary under test: exit code, and both outputs together.
-fn shell(directory: &Path, line: &str) -> (i32, String) {
-    let path = format!("{}:{}", directory.join(".bin").display(), std::env::var("PATH").unwrap_or_default());
-    let output = Command::new("sh")
-        .args(["-c", &format!("{{ {line}\n}} 2>&1")])
-        .current_dir(directory)
-        .env("PATH", path)
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap();
-    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+/// The world of the README's reader.
+struct Scene {
+    directory: TempDir,
+    dns: SignedWorld,
+    application: String,
+    gateway: Option<Gateway>,
 }
 
-fn readme() -> Option<String> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    path.exists().then(|| fs::read_to_string(path).unwrap())
+struct Gateway {
+    child: Child,
+    address: String,
 }
 
-#[test]
-fn every_command_shown_in_the_readme_does_what_is_shown() {
-    let Some(text) = readme() else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let directory = directory.path();
-    fs::create_dir(directory.join(".bin")).unwrap();
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_dance"), directory.join(".bin/dance")).unwrap();
-    let server = CertSpec::localhost_server().self_signed().unwrap();
-    fs::write(directory.join("server.pem"), server.chain_pem()).unwrap();
-    fs::write(directory.join("server.key"), server.key_pem()).unwrap();
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
 
+impl Scene {
+    async fn set() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let dns = SignedWorld::builder().zone(Zone::new("example.com")).start().await.unwrap();
+        let authority = Authority::root("Servers").unwrap();
+        let server = CertSpec::localhost_server().dns_names(&["gateway.example.net"]).issued_by(&authority).unwrap();
+        for (name, content) in [
+            ("server-chain.pem", server.chain_pem()),
+            ("server-key.pem", server.key_pem().to_owned()),
+            (".server-ca.pem", authority.pem().to_owned()),
+            (".trust-anchor", dns.trust_anchor_text().to_owned()),
+        ] {
+            fs::write(path.join(name), content).unwrap();
+        }
+        symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec"), path.join("spec")).unwrap();
+        Self { dns, application: application(), gateway: None, directory }
+    }
+
+    /// A shell in which `dance` is the binary under test, with the options by which it finds the scene.
+    fn shell(&self, line: &str) -> Command {
+        let gateway = self.gateway.as_ref().map_or("nobody:1", |gateway| &gateway.address);
+        let dns = format!("--resolver {} --trust-anchor .trust-anchor", self.dns.addr());
+        let script = format!(
+            "dance() {{ case $1 in
+                 resolve) {binary} \"$@\" {dns} ;;
+                 request) {binary} \"$@\" --resolve-to {gateway} --server-ca .server-ca.pem ;;
+                 gateway) exec {binary} \"$@\" --listen 127.0.0.1:0 {dns} ;;
+                 *) {binary} \"$@\" ;;
+             esac; }}
+             {{ {line}
+             }} 2>&1",
+            binary = env!("CARGO_BIN_EXE_dance"),
+            line = line.replace("127.0.0.1:8080", &self.application),
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).current_dir(self.directory.path()).env("NO_COLOR", "1");
+        command
+    }
+
+    /// Runs a command: its exit code and both outputs together. Of a gateway, the first line.
+    fn run(&mut self, command: &str) -> (i32, String) {
+        if command.starts_with("dance gateway ") {
+            let mut child = self.shell(command).stdout(Stdio::piped()).spawn().unwrap();
+            let mut first = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+            let address = first.trim_end().rsplit('=').next().unwrap().to_owned();
+            self.gateway = Some(Gateway { child, address });
+            return (0, first);
+        }
+        let output = self.shell(command).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        for line in text.lines() {
+            if let [owner, ttl, "IN", "TLSA", data @ ..] = line.split(' ').collect::<Vec<_>>().as_slice() {
+                self.dns.set_tlsa(owner, &[data.join(" ")], ttl.parse().unwrap()).unwrap();
+            }
+        }
+        (output.status.code().unwrap(), text)
+    }
+}
+
+/// An application that says hello to whoever the header names: its address.
+fn application() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut head = BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+            let field = head.find_map(|line| Some(line.to_lowercase().strip_prefix("dane-clientid: ")?.to_owned()));
+            let body = format!("hello, {}\n", field.unwrap_or_default());
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _ = (&stream).write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_shown_in_the_readme_does_what_is_shown() {
+    let text = readme();
+    let mut scene = Scene::set().await;
     let mut ran = 0;
     for (first, lines) in blocks(&text, "console") {
         let shown = commands(first, &lines, "$ ");
         let mut shown = shown.iter().peekable();
         while let Some(Shown { line, command, output }) = shown.next() {
             let Some(command) = ours(command) else { continue };
-            let endless = command.starts_with("dance gateway ") || command.contains("demo --keep");
-            let command = match command.strip_prefix("dance gateway ") {
-                Some(arguments) => format!("dance gateway --check {arguments}"),
-                None => command.replace("demo --keep", "demo"),
-            };
-            let (code, found) = shell(directory, &command);
+            let (code, found) = scene.run(&command.replace("demo --keep", "demo"));
             let expected = match shown.next_if(|next| next.command == "echo $?") {
                 Some(next) => next.output.concat().trim().parse().unwrap(),
                 None => 0,
@@ -143,7 +218,7 @@ fn every_command_shown_in_the_readme_does_what_is_shown() {
             let end = output.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
             let output = &output[..end];
             assert!(
-                output.is_empty() || endless || fits(output, &found),
+                output.is_empty() || fits(output, &found),
                 "README.md line {line}: `{command}`\nshown:\n{}\nfound:\n{}",
                 output.join("\n"),
                 found.join("\n")
@@ -151,12 +226,12 @@ fn every_command_shown_in_the_readme_does_what_is_shown() {
             ran += 1;
         }
     }
-    assert!(ran > 0, "README.md shows no command in a block marked `console`");
+    assert!(ran > 5, "README.md shows only {ran} commands in blocks marked `console`");
 }
 
 #[test]
-fn every_command_that_needs_a_network_is_correct_usage() {
-    let Some(text) = readme() else { return };
+fn every_command_in_a_script_is_correct_usage() {
+    let text = readme();
     for (first, lines) in blocks(&text, "sh") {
         for Shown { line, command, .. } in commands(first, &lines, "") {
             let Some(command) = ours(&command) else { continue };
