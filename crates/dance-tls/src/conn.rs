@@ -37,7 +37,11 @@ pub(crate) enum Addition<'a> {
 
 /// The answer to "is this certificate or key acceptable?".
 pub(crate) enum Judgement {
-    Accept,
+    Accept {
+        /// Client: the server has not negotiated the type of credential that there is, so there is none to use. Left to
+        /// itself, OpenSSL 3.5 sends an empty Certificate and signs it.
+        unusable_credential: bool,
+    },
     /// OpenSSL's own verification failed, and makes the alert.
     Untrusted,
     HandshakeFailure,
@@ -243,20 +247,21 @@ impl Conn {
     pub(crate) fn judge_certificate(&self, ssl: &SslRef, trusted: impl FnOnce() -> bool) -> Judgement {
         self.state().judged = true;
         let Side::Client(client) = &self.side else {
-            return Judgement::Accept;
+            return Judgement::Accept { unusable_credential: false };
         };
+        let unusable_credential = client.raw_public_key && !ffi::client_uses_raw_public_key(ssl);
         let refusal = if client.verify_server && !trusted() {
             Some(ServerRefusal::Untrusted)
         } else if client.require_signal && !self.state().signal_seen {
             Some(ServerRefusal::NoSignal)
-        } else if client.require_signal && client.raw_public_key && !ffi::client_uses_raw_public_key(ssl) {
+        } else if client.require_signal && unusable_credential {
             Some(ServerRefusal::NoRawPublicKeys)
         } else {
             None
         };
         self.state().server_refusal = refusal;
         match refusal {
-            None => Judgement::Accept,
+            None => Judgement::Accept { unusable_credential },
             Some(ServerRefusal::Untrusted) => Judgement::Untrusted,
             Some(ServerRefusal::NoSignal | ServerRefusal::NoRawPublicKeys) => Judgement::HandshakeFailure,
         }

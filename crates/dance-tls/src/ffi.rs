@@ -82,6 +82,8 @@ declare! {
     fn SSL_CTX_set1_client_cert_type(ctx: *mut SSL_CTX, types: *const c_uchar, len: usize) -> c_int;
     /// SSL_get_negotiated_client_cert_type(3)
     fn SSL_get_negotiated_client_cert_type(ssl: *const SSL) -> c_int;
+    /// SSL_certs_clear(3)
+    fn SSL_certs_clear(ssl: *mut SSL) -> ();
     /// SSL_new_session_ticket(3)
     fn SSL_new_session_ticket(ssl: *mut SSL) -> c_int;
 }
@@ -289,7 +291,15 @@ unsafe extern "C" fn verify_certificate(store: *mut X509_STORE_CTX, _arg: *mut c
         Some(conn.judge_certificate(ssl, || unsafe { openssl_sys::X509_verify_cert(store) == 1 }))
     }));
     match judgement {
-        Ok(Some(Judgement::Accept)) => {
+        Ok(Some(Judgement::Accept { unusable_credential })) => {
+            if unusable_credential {
+                // SAFETY: `store` is live, and its SSL object is not NULL, or there were no judgement. The object is in the
+                // hands of this thread, which runs its handshake. SSL_certs_clear(3).
+                unsafe {
+                    let index = openssl_sys::SSL_get_ex_data_X509_STORE_CTX_idx();
+                    SSL_certs_clear(openssl_sys::X509_STORE_CTX_get_ex_data(store, index).cast());
+                }
+            }
             // SAFETY: `store` is live. X509_STORE_CTX_set_error(3).
             unsafe { openssl_sys::X509_STORE_CTX_set_error(store, openssl_sys::X509_V_OK) };
             1

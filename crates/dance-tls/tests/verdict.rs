@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
@@ -184,6 +185,32 @@ async fn without_lingering_the_request_breaks_off() {
         let (written, _) = refuse_during_request(&acceptor).await;
         let error = written.unwrap_err();
         assert!(is_auth_refused(&error) || cfg!(not(target_os = "linux")), "{error:?}");
+    }
+}
+
+// SEC-02: pending clients hold no thread. A hundred wait at once on two, and each gets its own verdict.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_wait_at_once() {
+    const CLIENTS: usize = 100;
+    let (acceptor, connector) = (acceptor(), connector(raw_public_key()));
+    let all_pending = Arc::new(tokio::sync::Barrier::new(CLIENTS));
+    let mut tasks = Vec::new();
+    for client in 0..CLIENTS {
+        let (acceptor, connector, all_pending) = (acceptor.clone(), connector.clone(), Arc::clone(&all_pending));
+        tasks.push(tokio::spawn(async move {
+            let (accepted, connected) = handshake(&acceptor, &connector).await;
+            let (pending, mut connected) = (accepted.unwrap(), connected.unwrap());
+            all_pending.wait().await;
+            if client % 2 == 0 {
+                echo(&mut open(pending).await, &mut connected).await;
+            } else {
+                let (_, end) = tokio::join!(pending.resume(&REFUSE), read_end(connected));
+                assert_eq!(end.alert(), Some(40), "{end:?}");
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
     }
 }
 
