@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dance_core::answer::{Denial, DenialKind, LookupFailure, SecureTlsa, TlsaAnswer};
-use dance_core::clientid::{ClientForm, ExtensionError, Place, Profile};
+use dance_core::clientid::{ClientForm, ExtensionError, Place, Placement, Profile, TlsVersion, placement};
 use dance_core::matching::{Credential, MatchOptions};
 use dance_core::name::{NameError, ServiceLabel};
 use dance_core::policy::{AllowList, OnLookupFailure, Policy, WildcardEndEntity};
@@ -220,6 +220,23 @@ fn a_name_is_taken_from_a_certificate_only_if_it_holds_exactly_one() {
     assert_eq!(done(&settings, &client).verdict, Verdict::Unauthenticated(Reason::NoNameInCertificate));
     settings.policy = Policy::Require;
     assert_eq!(done(&settings, &client).verdict, Verdict::Abort(Reason::NoNameInCertificate));
+}
+
+// SRV-03
+#[test]
+fn over_tls_12_the_extension_of_a_current_client_counts_for_nothing() {
+    let place = |profile, version| placement(profile, version, Place::ClientHello, false);
+    assert_eq!(place(Profile::Current, TlsVersion::Tls12), Placement::Ignore);
+    // Where it does count it is read, so the table can tell the two apart.
+    assert_eq!(place(Profile::Draft2022, TlsVersion::Tls12), Placement::Read);
+
+    // What is ignored is absent, whatever it said.
+    let leaf = Authority::root("Root").leaf();
+    let ignored = presented(&[&leaf], ClientId::Absent);
+    let decision = done(&settings(Policy::Optional), &ignored);
+    assert_eq!(decision.verdict, Verdict::NotDane(Reason::NoClientName));
+    assert_eq!(decision.owner_name, None);
+    assert_eq!(done(&settings(Policy::Require), &ignored).verdict, Verdict::Abort(Reason::NoClientName));
 }
 
 // NAM-09, SRV-06
