@@ -56,7 +56,9 @@ def main():
     peer.settimeout(30)
     connection = TLSConnection(peer)
     try:
-        connection.handshakeServer(certChain=chain, privateKey=key, reqCert=True, settings=settings)
+        connection.handshakeServer(
+            certChain=chain, privateKey=key, reqCert=True, settings=settings, alpn=[bytearray(b"http/1.1")]
+        )
         result["handshake"] = True
         if "refuse" in options:
             description = getattr(AlertDescription, options["refuse"])

@@ -58,6 +58,13 @@ pub fn alert(result: &Value) -> Option<&str> {
     alert["alert"].as_str()
 }
 
+/// The alert that a peer of [`Server`] sent, by its name. tlslite-ng may have found fault with what followed it.
+#[must_use]
+pub fn alert_of_peer(result: &Value) -> Option<&str> {
+    let alert = &result["alert"];
+    (alert["by"] == "peer").then(|| alert["alert"].as_str()).flatten()
+}
+
 /// A server for one connection.
 pub struct Server {
     /// Where it listens.

@@ -219,14 +219,26 @@ fn stock_openssl_without_a_certificate_is_refused() {
     assert_eq!(gateway.next_verdict()["reason"], "no-client-name");
 }
 
-// SRV-02, SEC-09, SEC-10
+// SRV-02, SRV-03, SEC-09, SEC-10
 #[test]
 fn tls_12_is_refused() {
-    let gateway = Gateway::validating(&World::shared(), "");
-    let mut command = s_client(&gateway);
-    with_certificate(command.arg("-tls1_2"), &right());
-    let said = text(&run_on(&command, ""));
-    assert!(said.contains("SSL alert number 70"), "{said}");
+    for policy in ["require", "optional"] {
+        let gateway = Gateway::validating(&World::shared(), &format!("policy = \"{policy}\""));
+        let mut command = s_client(&gateway);
+        with_certificate(command.arg("-tls1_2"), &right());
+        let said = text(&run_on(&command, ""));
+        assert!(said.contains("SSL alert number 70"), "{said}");
+        assert_eq!(gateway.next_verdict()["reason"], "version-too-low");
+
+        let mut options = presenting(&gateway, &right(), "sensor7._device.example.com");
+        options["tls"] = json!("1.2");
+        options["in_client_hello"] = options["in_certificate"].take();
+        options["in_certificate"] = json!([]);
+        let result = tlslite::connect(&[options]).remove(0);
+        assert_eq!(alert(&result), Some("protocol_version"), "{result}");
+        assert!(result["in_server_hello"].is_null(), "{result}");
+        assert_eq!(gateway.next_verdict()["reason"], "version-too-low");
+    }
 }
 
 fn curl(gateway: &Gateway, certificate: Option<&(PathBuf, PathBuf)>) -> Command {

@@ -1,5 +1,6 @@
 //! What `cargo xtask test` runs, in order: quick and telling first.
 
+use crate::fuzz;
 use crate::peers;
 use crate::requirements;
 use crate::runner::{Context, Stop, run, succeeds};
@@ -27,6 +28,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { name: "demo", what: "the demo runs", optional: false, run: demo },
     Group { name: "interop", what: "programs that others wrote", optional: false, run: interop },
     Group { name: "doc", what: "documentation builds without warnings", optional: false, run: doc },
+    Group { name: "fuzz", what: "each fuzz target, a few thousand inputs", optional: false, run: fuzz::smoke },
     Group { name: "deny", what: "licences, sources and bans of dependencies", optional: true, run: deny },
 ];
 

@@ -3,6 +3,7 @@
 //! * `cargo xtask test` runs everything that CI runs, group by group.
 //! * `cargo xtask requirements` checks docs/requirements.md against the tests; `--write` brings it up to date.
 
+mod fuzz;
 mod groups;
 mod peers;
 mod requirements;

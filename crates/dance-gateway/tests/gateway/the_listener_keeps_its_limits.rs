@@ -89,6 +89,7 @@ async fn for_a_client_that_does_not_read() {
     timeout(SOON, lab.origin.wait_for_open(0)).await.unwrap();
 }
 
+// HTTP-19
 #[tokio::test]
 async fn for_the_size_of_a_header() {
     let (lab, gateway, one, two) = start(|config| config.max_header_bytes = 8192).await;
