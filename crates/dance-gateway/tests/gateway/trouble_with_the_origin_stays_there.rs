@@ -57,8 +57,12 @@ async fn one_that_breaks_off_is_a_502() {
     assert_eq!((http.get("/break", &[]).await.status, seen()), (502, 4));
     // One that may have had effects is not.
     assert_eq!((http.get("/", &[]).await.status, seen()), (200, 5));
-    http.send("POST /break HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi").await;
+    http.send("POST /break HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").await;
     assert_eq!((http.answer().await.status, seen()), (502, 6));
+    // Nor is one whose body is gone.
+    assert_eq!((http.get("/", &[]).await.status, seen()), (200, 7));
+    http.send("PUT /break HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi").await;
+    assert_eq!((http.answer().await.status, seen()), (502, 8));
 }
 
 #[tokio::test]
