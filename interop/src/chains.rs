@@ -72,6 +72,7 @@ pub enum Twist {
 }
 
 const TWISTS: &[Twist] = &[
+    Twist::None,
     Twist::LeafExpired,
     Twist::LeafNotYetValid,
     Twist::LeafSignature,
@@ -157,13 +158,20 @@ pub enum Purpose {
 }
 
 impl Chain {
-    /// Draws a chain.
+    /// Draws a chain. Twist and naming go by its number, so that each comes up.
     #[must_use]
-    pub fn random(random: &mut Random) -> Self {
-        let twist = if random.below(3) == 0 { Twist::None } else { random.choose(TWISTS) };
-        let naming = random.choose(NAMINGS);
+    pub fn random(random: &mut Random, number: usize) -> Self {
+        let twist = TWISTS[number % TWISTS.len()];
+        let naming = NAMINGS[number % NAMINGS.len()];
         let purpose = random.choose(&[Purpose::Both, Purpose::Both, Purpose::Any, Purpose::Email]);
-        let intermediates = random.choose(&[None, Some(0), Some(1), Some(1), Some(2)]);
+        let intermediates = match twist {
+            // These are of the end entity or of nobody.
+            Twist::None | Twist::LeafExpired | Twist::LeafNotYetValid | Twist::LeafSignature | Twist::Stranger => {
+                random.choose(&[None, Some(0), Some(1), Some(2)])
+            }
+            Twist::PathLength => Some(2),
+            _ => random.choose(&[Some(0), Some(1), Some(2)]),
+        };
         let key = random.choose(&["keys/ee-p256.key.pem", "keys/ee-rsa2048.key.pem", "keys/ee-ed25519.key.pem"]);
 
         let leaf = leaf_parameters(twist, naming, purpose);

@@ -119,7 +119,7 @@ fn openssl_agrees() {
     let mut tally = Tally::default();
     let mut differences = Vec::new();
     for number in 0..CHAINS {
-        let chain = Chain::random(&mut random);
+        let chain = Chain::random(&mut random, number);
         let directory = TempDir::new().unwrap();
         let presenter = Presenter::start(directory.path(), &chain);
         for _ in 0..RRSETS_PER_CHAIN {
@@ -164,12 +164,14 @@ fn openssl_agrees() {
         differences.join("\n")
     );
     println!("seed {seed}: {tally:?}");
-    // The search reaches what it is for.
-    assert!(
-        tally.authenticated >= 50 && tally.refused >= 50 && tally.name_mismatches >= 5 && tally.agility > 0,
-        "{tally:?}"
-    );
-    for known in [Difference::CommonName, Difference::Wildcard] {
-        assert!(tally.differences.contains_key(&known), "{tally:?}");
+    // The usual search reaches what it is for.
+    if seed == SEED {
+        assert!(
+            tally.authenticated >= 50 && tally.refused >= 50 && tally.name_mismatches >= 10 && tally.agility > 0,
+            "{tally:?}"
+        );
+        for known in [Difference::CommonName, Difference::Wildcard] {
+            assert!(tally.differences.contains_key(&known), "{tally:?}");
+        }
     }
 }
