@@ -91,5 +91,6 @@ fn deny(context: &Context) -> Result<(), Stop> {
     if !succeeds(&mut context.cargo(["deny", "--version"])) {
         return Err(Stop::Skipped("cargo-deny is not installed (cargo install cargo-deny)".into()));
     }
-    run(&mut context.cargo(["deny", "check"]))
+    // Not advisories: they need the network, and today's commit would fail tomorrow.
+    run(&mut context.cargo(["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]))
 }
