@@ -133,7 +133,6 @@ async fn nobody_there_is_not_a_refusal() {
     assert!(ran.stderr.contains("cannot connect to"), "{ran:?}");
 }
 
-// DNS-10
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_server_is_waited_for_so_long_and_no_longer() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -226,3 +226,21 @@ fn warn_if_expired(config: &ServerConfig) {
 fn take_state<S>(stream: &SslStream<Transport<S>>) -> State {
     ffi::conn(stream.ssl()).map(|conn| conn.state().take()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::CertifiedKey;
+
+    // SRV-17, SRV-18
+    #[test]
+    fn no_tickets_and_no_early_data_whatever_a_client_offers() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let identity = CertifiedKey::parse(certificate.as_bytes(), key.as_bytes()).unwrap();
+        let acceptor = Acceptor::new(&ServerConfig::new(identity)).unwrap();
+        assert_eq!((acceptor.context.num_tickets(), acceptor.context.max_early_data()), (0, 0));
+    }
+}

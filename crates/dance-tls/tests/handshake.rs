@@ -82,7 +82,7 @@ fn tls12_is_refused_at_start() {
     }
 }
 
-// SEC-14: whatever arrives on the port ends in an error of its own kind, and not before time.
+// Whatever arrives on the port ends in an error of its own kind, and not before time.
 #[tokio::test]
 async fn what_is_not_tls_is_a_clean_error() {
     let random: Vec<u8> = (0..2000_u32).map(|n| ((n * 7919) >> 3) as u8).collect();

@@ -129,7 +129,6 @@ fn one_raw_public_key_and_no_more() {
     assert_eq!(error.reason().alert(), Alert::DecodeError);
 }
 
-// SRV-19
 #[test]
 fn the_context_is_that_of_the_request() {
     let message = certificate(b"context", &[entry(b"leaf", b"")]);
