@@ -12,19 +12,19 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use crate::proxy::{InFlight, Shared};
+use crate::proxy::{InFlight, Session};
 use crate::upstream::Link;
 
 /// How long a client that asked for `100 Continue` waits for an origin that does not answer (RFC 9110 section 10.1.1).
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A request's body on its way to the origin; nothing, for the second attempt of a request that had none.
+/// A request's body on its way to the origin, if it has one.
 pub(crate) struct RequestBody(Option<Streaming>);
 
 struct Streaming {
     incoming: Incoming,
-    shared: Arc<Shared>,
-    progress: Option<Arc<Progress>>,
+    session: Arc<Session>,
+    progress: Arc<Progress>,
     gate: Option<Pin<Box<Gate>>>,
 }
 
@@ -64,9 +64,12 @@ impl Future for Gate {
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, shared: Arc<Shared>) -> Self {
-        let progress = (!incoming.is_end_stream()).then(Arc::default);
-        Self(Some(Streaming { incoming, shared, progress, gate: None }))
+    pub(crate) fn new(incoming: Incoming, session: Arc<Session>) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        session.pace.set_body_open(true);
+        Self(Some(Streaming { incoming, session, progress: Arc::default(), gate: None }))
     }
 
     /// A body with nothing in it.
@@ -76,7 +79,7 @@ impl RequestBody {
 
     /// Where to watch it; `None` if there is nothing to come.
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
-        self.0.as_ref()?.progress.clone()
+        Some(Arc::clone(&self.0.as_ref()?.progress))
     }
 
     /// Sends nothing before the returned sender is used or dropped, or patience runs out.
@@ -107,10 +110,14 @@ impl Body for RequestBody {
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {
-            body.shared.rules.strip(trailers);
+            body.session.shared.rules.strip(trailers);
         }
-        if let (Some(progress), Poll::Ready(frame)) = (&body.progress, &polled) {
-            progress.advance(frame.is_none() || body.incoming.is_end_stream());
+        if let Poll::Ready(frame) = &polled {
+            let ended = frame.is_none() || body.incoming.is_end_stream();
+            body.progress.advance(ended);
+            if ended {
+                body.session.pace.set_body_open(false);
+            }
         }
         polled
     }

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dance_core::verdict::{Verdict, VerifiedClient};
 use dance_resolver::TlsaSource;
 use dance_tls::{Resumed, TlsStream};
@@ -15,18 +16,23 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::identity::PeerHeaders;
 use crate::listener::{Core, Phase};
 use crate::log::{Outcome, VerdictEvent};
 use crate::proxy::{Session, Tunnel};
-use crate::stream::{ClientStream, Rewound};
+use crate::stream::ClientStream;
 
 /// Octets that are read or written at a time; below the header's limit they do not matter.
 const BUFFER: usize = 64 * 1024;
+/// After this without a request, an HTTP/1.1 connection gives back the memory that HTTP took.
+const PARK: Duration = Duration::from_secs(2);
+/// Connections are not looked at more often.
+const TICK: Duration = Duration::from_millis(10);
 /// After this, HTTP/2 connections that were asked to end are closed.
 const GOODBYE: Duration = Duration::from_secs(10);
 /// Streams that a client opened and reset before they were looked at (CVE-2023-44487), and that we reset for its errors, before the
@@ -130,6 +136,8 @@ pub(crate) struct Limits {
 enum Next {
     /// Nothing before this.
     Wait(Instant),
+    /// It is between two requests, and may be for a while.
+    Park,
     /// It has been without a request for too long.
     Idle,
     /// The client sends its header, or takes its response, too slowly.
@@ -137,8 +145,9 @@ enum Next {
 }
 
 impl Limits {
-    /// `headers`: octets that belong to no request are the beginning of one, as in HTTP/1.1.
-    fn next(&self, session: &Session, headers: bool) -> Next {
+    /// What becomes of a connection now. `http1`: octets that belong to no request are the beginning of one, and between two requests
+    /// there is nothing to remember.
+    fn next(&self, session: &Session, http1: bool) -> Next {
         let now = Instant::now();
         let passed = |since: Option<Instant>, limit| since.is_some_and(|since| now.duration_since(since) >= limit);
         if passed(session.pace.blocked_since(), self.idle) {
@@ -146,26 +155,41 @@ impl Limits {
         }
         let mut wait = self.idle.min(self.header);
         if let Some(idle) = session.idle_since() {
-            let header = session.pace.header_since().filter(|_| headers);
+            let header = session.pace.header_since().filter(|_| http1);
             if passed(header, self.header) {
                 return Next::Slow;
             }
             if header.is_none() && passed(Some(idle), self.idle) {
                 return Next::Idle;
             }
-            wait = wait.min((idle + self.idle).saturating_duration_since(now).max(Duration::from_millis(1)));
+            if http1 && passed(Some(idle), PARK) && session.pace.is_clear() {
+                return Next::Park;
+            }
+            let until = idle + if http1 { PARK.min(self.idle) } else { self.idle };
+            wait = wait.min(until.saturating_duration_since(now).max(TICK));
         }
         Next::Wait(now + wait)
     }
 }
 
-/// Runs a connection until it ends by itself (true), is too slow or idle, or has to stop.
+/// How [`run`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// HTTP is over.
+    Done,
+    /// HTTP has nothing to do and nothing to remember.
+    Parked,
+    /// The connection must go.
+    Cut,
+}
+
+/// Runs a connection until it ends by itself, is too slow or idle, or has to stop.
 async fn run<C: GracefulConnection<Error = hyper::Error> + Unpin>(
     conn: &mut C,
     next: impl Fn() -> Next,
     phase: &mut watch::Receiver<Phase>,
-) -> bool {
-    let mut timer = pin!(sleep_until(Instant::now()));
+) -> Ended {
+    let mut timer = pin!(sleep_until(Instant::now() + TICK));
     let mut ending = false;
     loop {
         tokio::select! {
@@ -174,16 +198,17 @@ async fn run<C: GracefulConnection<Error = hyper::Error> + Unpin>(
                 if let Err(error) = ended {
                     tracing::debug!(%error, "client connection ended");
                 }
-                return true;
+                return Ended::Done;
             }
             () = &mut timer => match next() {
                 Next::Wait(until) => timer.as_mut().reset(until),
+                Next::Park if !ending => return Ended::Parked,
                 Next::Idle if !ending => {
                     ending = true;
                     Pin::new(&mut *conn).graceful_shutdown();
                     timer.as_mut().reset(Instant::now() + GOODBYE);
                 }
-                Next::Idle | Next::Slow => return false,
+                Next::Park | Next::Idle | Next::Slow => return Ended::Cut,
             },
             now = Phase::changed(phase) => match now {
                 Phase::Serving => {}
@@ -191,11 +216,13 @@ async fn run<C: GracefulConnection<Error = hyper::Error> + Unpin>(
                     ending = true;
                     Pin::new(&mut *conn).graceful_shutdown();
                 }
-                Phase::Stopped => return false,
+                Phase::Stopped => return Ended::Cut,
             }
         }
     }
 }
+
+type Client = ClientStream<TlsStream<TcpStream>>;
 
 async fn serve_http1(
     session: Arc<Session>,
@@ -203,35 +230,71 @@ async fn serve_http1(
     limits: Limits,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let handler = Arc::clone(&session);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let session = Arc::clone(&handler);
-        async move { Ok::<_, Infallible>(session.handle(request).await) }
-    });
-    let io = TokioIo::new(ClientStream::new(tls, Arc::clone(&session.pace)));
-    let mut conn = http1::Builder::new()
+    let mut client = ClientStream::new(tls, Arc::clone(&session.pace));
+    let mut builder = http1::Builder::new();
+    builder
         .header_read_timeout(None)
         .max_buf_size(limits.header_bytes.max(BUFFER))
-        .max_header_size(limits.header_bytes)
-        .serve_connection(io, service);
-    if !run(&mut conn, || limits.next(&session, true), &mut phase).await {
-        return;
-    }
-    if let Some(tunnel) = session.take_tunnel() {
+        .max_header_size(limits.header_bytes);
+    loop {
+        let handler = Arc::clone(&session);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let session = Arc::clone(&handler);
+            async move { Ok::<_, Infallible>(session.handle(request).await) }
+        });
+        // Boxed, so that nothing of it is left while the connection is parked.
+        let mut conn = Box::new(builder.serve_connection(TokioIo::new(client), service));
+        let ended = run(&mut *conn, || limits.next(&session, true), &mut phase).await;
+        if ended == Ended::Cut {
+            return;
+        }
         let parts = conn.into_parts();
-        let client = Rewound::new(parts.read_buf, parts.io.into_inner());
-        tokio::select! {
-            () = run_tunnel(client, tunnel) => {}
-            () = Phase::stopped(&mut phase) => {}
+        client = parts.io.into_inner();
+        if ended == Ended::Done {
+            if let Some(tunnel) = session.take_tunnel() {
+                tokio::select! {
+                    () = run_tunnel(client, parts.read_buf, tunnel) => {}
+                    () = Phase::stopped(&mut phase) => {}
+                }
+            }
+            return;
+        }
+        if !parts.read_buf.is_empty() {
+            client.unread(parts.read_buf);
+        } else if !wait_for_request(&mut client, limits.idle.saturating_sub(PARK), &mut phase).await {
+            return;
         }
     }
 }
 
-async fn run_tunnel(mut client: Rewound<ClientStream<TlsStream<TcpStream>>>, tunnel: Tunnel) {
-    let mut origin = Rewound::new(tunnel.first, tunnel.origin);
+/// Waits for the first octet of a request, and ends the connection if there comes none. False if it has ended.
+async fn wait_for_request(client: &mut Client, idle: Duration, phase: &mut watch::Receiver<Phase>) -> bool {
+    let mut first = [0];
+    tokio::select! {
+        read = client.read(&mut first) => {
+            if let Ok(1..) = read {
+                client.unread(Bytes::copy_from_slice(&first));
+                return true;
+            }
+        }
+        () = sleep(idle) => {}
+        _ = Phase::changed(phase) => {}
+    }
+    // Whether the client hears of it or not, the connection is over.
+    let _ = timeout(GOODBYE, client.shutdown()).await;
+    false
+}
+
+/// Passes octets between client and origin until both have ended.
+async fn run_tunnel(mut client: Client, first: Bytes, mut tunnel: Tunnel) {
+    let passed = async {
+        tunnel.origin.write_all(&first).await?;
+        client.write_all(&tunnel.first).await?;
+        client.flush().await?;
+        copy_bidirectional(&mut client, &mut tunnel.origin).await
+    };
     // Either side may break off at any time; there is nobody left to tell.
-    let _ = tokio::io::copy_bidirectional(&mut client, &mut origin).await;
-    drop(tunnel.slot);
+    let _ = passed.await;
 }
 
 async fn serve_http2(

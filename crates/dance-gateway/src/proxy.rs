@@ -29,7 +29,7 @@ pub(crate) struct Shared {
 
 /// One client's connection, once there is a verdict.
 pub(crate) struct Session {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     peer: PeerHeaders,
     pub(crate) pace: Arc<Pace>,
     opened: Instant,
@@ -44,7 +44,7 @@ pub(crate) struct Tunnel {
     pub(crate) origin: OriginStream,
     /// What the origin sent right after its response.
     pub(crate) first: Bytes,
-    pub(crate) slot: Option<OwnedSemaphorePermit>,
+    pub(crate) _slot: Option<OwnedSemaphorePermit>,
 }
 
 /// A request under way, from its header's last octet to its response's last octet.
@@ -104,7 +104,7 @@ impl Session {
     }
 
     async fn forward(
-        &self,
+        self: &Arc<Self>,
         request: Request<Incoming>,
         in_flight: InFlight,
     ) -> Result<Response<ResponseBody>, StatusCode> {
@@ -130,7 +130,7 @@ impl Session {
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
 
-        let mut request = Request::from_parts(parts, RequestBody::new(body, Arc::clone(&self.shared)));
+        let mut request = Request::from_parts(parts, RequestBody::new(body, Arc::clone(self)));
         await_continue(&mut request, version);
         let (mut response, link) = self.shared.upstream.send(request).await.map_err(|error| self.failed(&error))?;
 
@@ -140,7 +140,7 @@ impl Session {
                 return Err(self.failed(&OriginError::Uncalled));
             }
             let (origin, first, slot) = link.into_stream().await.ok_or(StatusCode::BAD_GATEWAY)?;
-            *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(Tunnel { origin, first, slot });
+            *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(Tunnel { origin, first, _slot: slot });
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
             response.headers_mut().insert(header::UPGRADE, WEBSOCKET);
             return Ok(response.map(|_| ResponseBody::Own(None)));

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -88,11 +88,18 @@ pub(crate) struct Pace {
     header_since: AtomicU64,
     /// Since when the client has not taken what was written for it.
     blocked_since: AtomicU64,
+    /// The last request had a body, and its end has not been read.
+    body_open: AtomicBool,
 }
 
 impl Pace {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), header_since: AtomicU64::new(0), blocked_since: AtomicU64::new(0) }
+        Self {
+            start: Instant::now(),
+            header_since: AtomicU64::new(0),
+            blocked_since: AtomicU64::new(0),
+            body_open: AtomicBool::new(false),
+        }
     }
 
     fn stamp(&self) -> u64 {
@@ -115,6 +122,17 @@ impl Pace {
         self.header_since.store(0, Ordering::Relaxed);
     }
 
+    /// A request's body begins or ends.
+    pub(crate) fn set_body_open(&self, open: bool) {
+        self.body_open.store(open, Ordering::Relaxed);
+    }
+
+    /// Whether the stream is between two requests and nothing is on its way in either direction, provided that no request is under
+    /// way. Then all that HTTP knows about the connection can be forgotten.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.header_since().is_none() && self.blocked_since().is_none() && !self.body_open.load(Ordering::Relaxed)
+    }
+
     /// When a header that is not complete yet began.
     pub(crate) fn header_since(&self) -> Option<Instant> {
         self.get(&self.header_since)
@@ -131,11 +149,19 @@ impl Pace {
 pub(crate) struct ClientStream<S> {
     inner: S,
     pace: Arc<Pace>,
+    /// Was read already, and is read again before anything else.
+    first: Bytes,
 }
 
 impl<S> ClientStream<S> {
     pub(crate) const fn new(inner: S, pace: Arc<Pace>) -> Self {
-        Self { inner, pace }
+        Self { inner, pace, first: Bytes::new() }
+    }
+
+    /// Has octets, which were the last to be read, read once more.
+    pub(crate) fn unread(&mut self, octets: Bytes) {
+        debug_assert!(self.first.is_empty(), "what is left of them would be lost");
+        self.first = octets;
     }
 
     fn written<T>(&self, polled: Poll<T>) -> Poll<T> {
@@ -151,7 +177,13 @@ impl<S> ClientStream<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let polled = if self.first.is_empty() {
+            Pin::new(&mut self.inner).poll_read(cx, buf)
+        } else {
+            let take = self.first.len().min(buf.remaining());
+            buf.put_slice(&self.first.split_to(take));
+            Poll::Ready(Ok(()))
+        };
         if buf.filled().len() > before {
             self.pace.set(&self.pace.header_since);
         }
@@ -185,43 +217,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-}
-
-/// What was read already, then the stream.
-#[derive(Debug)]
-pub(crate) struct Rewound<S> {
-    first: Bytes,
-    then: S,
-}
-
-impl<S> Rewound<S> {
-    pub(crate) const fn new(first: Bytes, then: S) -> Self {
-        Self { first, then }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.then).poll_read(cx, buf);
-        }
-        let take = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first.split_to(take));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.then).poll_write(cx, octets)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.then).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.then).poll_shutdown(cx)
     }
 }

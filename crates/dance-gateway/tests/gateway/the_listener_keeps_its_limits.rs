@@ -80,6 +80,61 @@ async fn for_a_connection_without_request() {
     .unwrap();
 }
 
+/// Longer than the pause after which a connection gives back what HTTP took.
+const PAUSE: Duration = Duration::from_millis(2300);
+
+#[tokio::test]
+async fn for_the_memory_of_a_pause_which_is_not_noticed() {
+    let (lab, mut gateway, one, _) = start(|_| {}).await;
+    let mut http = Http1::new(gateway.connect(&one).await);
+    let mut unused = Http1::new(gateway.connect(&one).await);
+    let mut gone = Http1::new(gateway.connect(&one).await);
+    assert_eq!(http.get("/", &[]).await.status, 200);
+    http.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+        .await;
+    assert_eq!(http.answer().await.text(), "hello");
+    assert_eq!(gone.get("/", &[]).await.status, 200);
+
+    // Twice, and the second time two requests come at once.
+    for round in 1..=2_usize {
+        tokio::time::sleep(PAUSE).await;
+        http.send(format!("GET /after/{round} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(round)).await;
+        for _ in 0..round {
+            assert_eq!(http.answer().await.text(), "ok\n");
+        }
+    }
+    assert_eq!(unused.get("/", &[]).await.status, 200);
+    let seen = lab.origin.seen();
+    assert_eq!(seen.len(), 7);
+    assert!(seen.iter().all(|request| request.values("dane-clientid") == [SENSOR]));
+
+    // A pause also ends with the connection, from either side.
+    tokio::time::sleep(PAUSE).await;
+    drop(gone);
+    gateway.stop();
+    assert!(http.rest().await.unwrap().is_empty());
+    assert!(timeout(SOON, gateway.task).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn for_a_pause_that_is_too_long() {
+    let idle = Span(PAUSE + Duration::from_millis(300));
+    let (_lab, gateway, one, _) = start(|config| config.idle_timeout = idle).await;
+    let mut http = Http1::new(gateway.connect(&one).await);
+    assert_eq!(http.get("/", &[]).await.status, 200);
+    assert!(http.rest().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn for_a_header_that_does_not_end_after_a_pause() {
+    let (_lab, gateway, one, _) = start(|config| config.header_timeout = BRIEF).await;
+    let mut slow = Http1::new(gateway.connect(&one).await);
+    assert_eq!(slow.get("/", &[]).await.status, 200);
+    tokio::time::sleep(PAUSE).await;
+    slow.send("GET /").await;
+    assert!(slow.rest().await.unwrap_or_default().is_empty());
+}
+
 #[tokio::test]
 async fn for_a_client_that_does_not_read() {
     let (lab, gateway, one, _) = start(|config| config.idle_timeout = BRIEF).await;
