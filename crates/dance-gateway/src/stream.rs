@@ -191,23 +191,41 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     }
 }
 
+/// Up to this, octets are gathered into one TLS record, so that a header and a short body leave together. What is longer is
+/// encrypted from where it lies.
+const GATHER: usize = 4096;
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(cx, octets);
         self.written(polled)
     }
 
+    /// TLS has no such write; that is why this does what it can.
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
-        self.written(polled)
+        let mut slices = slices.iter().filter(|slice| !slice.is_empty()).peekable();
+        let first: &[u8] = slices.next().map_or(&[], |slice| slice);
+        if first.len() >= GATHER || slices.peek().is_none() {
+            return self.poll_write(cx, first);
+        }
+        let mut gathered = [0; GATHER];
+        let mut room = gathered.as_mut_slice();
+        for slice in std::iter::once(first).chain(slices.map(|slice| &**slice)) {
+            let (fits, _) = slice.split_at(slice.len().min(room.len()));
+            let (here, rest) = room.split_at_mut(fits.len());
+            here.copy_from_slice(fits);
+            room = rest;
+        }
+        let left = room.len();
+        self.poll_write(cx, gathered.split_at(GATHER - left).0)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
