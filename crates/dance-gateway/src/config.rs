@@ -13,11 +13,10 @@ use dance_core::name::{NameError, ServiceLabel};
 use dance_core::policy::{AllowList, OnLookupFailure, PatternError, Policy, WildcardEndEntity};
 use dance_resolver::DNS_PORT;
 use http::HeaderName;
-use http::header;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Span;
-use crate::identity::HeaderRules;
+use crate::identity::{HeaderRules, same};
 use crate::origin::Origin;
 
 /// The configuration as written, with defaults for what is left out. Keys in the file are these names in kebab-case;
@@ -289,7 +288,9 @@ impl Config {
             .header
             .parse::<HeaderName>()
             .map_err(|_| ConfigError::Header { value: self.header.clone(), error: HeaderError::Syntax })?;
-        if FORBIDDEN_HEADERS.contains(&header) || HeaderRules::is_forwarding(&header) {
+        if FORBIDDEN_HEADERS.iter().any(|name| same(header.as_str().as_bytes(), name))
+            || HeaderRules::is_forwarding(&header)
+        {
             return Err(ConfigError::Header { value: self.header.clone(), error: HeaderError::Taken });
         }
         Ok(Checked { certificate, key, origin, allow_list, service_label, header })
@@ -380,16 +381,21 @@ impl Config {
 /// Most of anything that is counted: tokio's semaphores end near here on 32-bit machines.
 const MAX_COUNT: usize = 1_000_000;
 
-/// Fields that HTTP itself depends on.
-const FORBIDDEN_HEADERS: &[HeaderName] = &[
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::HOST,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
+/// Fields that HTTP itself or every application depends on: as the identity header they would be lost to what they are for.
+const FORBIDDEN_HEADERS: [&[u8]; 13] = [
+    b"authorization",
+    b"connection",
+    b"content-length",
+    b"cookie",
+    b"expect",
+    b"host",
+    b"keep-alive",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"vary",
 ];
 
 impl fmt::Display for Config {

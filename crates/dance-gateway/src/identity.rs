@@ -8,8 +8,8 @@
 //! * `Forwarded`, `X-Real-IP` and everything that begins with `X-Forwarded-`: removed; `X-Forwarded-For` is set to the peer's address
 //!   and `X-Forwarded-Proto` to `https`. Nothing is appended to: what a client says about those before it is hearsay.
 //!
-//! Names are compared without regard to case and with every octet that is neither letter nor digit equal to `-`, because CGI, WSGI
-//! and their kin map `Dane-Clientid`, `dane_clientid` and, in places, `dane.clientid` to one variable.
+//! Names are compared without regard to case and with all octets that are neither letter nor digit equal, because CGI, WSGI and their
+//! kin map `Dane-Clientid`, `dane_clientid` and, in places, `dane.clientid` to one variable.
 
 use dance_core::verdict::VerifiedClient;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
@@ -123,10 +123,10 @@ impl HeaderRules {
     }
 }
 
-/// Whether a name as sent means the field `ours`, which is in lower case.
-fn same(name: &[u8], ours: &[u8]) -> bool {
-    name.len() == ours.len()
-        && name.iter().zip(ours).all(|(&n, &o)| n.eq_ignore_ascii_case(&o) || (o == b'-' && !n.is_ascii_alphanumeric()))
+/// Whether two names are one variable to some interface behind the gateway.
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    let mark = |octet: u8| !octet.is_ascii_alphanumeric();
+    one.len() == other.len() && one.iter().zip(other).all(|(&a, &b)| a.eq_ignore_ascii_case(&b) || (mark(a) && mark(b)))
 }
 
 /// Removes `Connection`, the fields it names, and the other hop-by-hop fields (RFC 9110 section 7.6.1).

@@ -107,7 +107,7 @@ fn a_gateway_without_allow_list_is_refused() {
 
 #[test]
 fn each_fault_is_named_with_what_to_do() {
-    let faults: [(Config, &str); 12] = [
+    let faults: [(Config, &str); 16] = [
         (Config { certificate: None, ..example() }, "`certificate`"),
         (Config { key: None, ..example() }, "`key`"),
         (Config { origin: None, ..example() }, "`origin`"),
@@ -116,6 +116,10 @@ fn each_fault_is_named_with_what_to_do() {
         (Config { service_label: Some("a.b".to_owned()), ..example() }, "service-label \"a.b\""),
         (Config { header: "Dane Clientid".to_owned(), ..example() }, "no HTTP field name"),
         (Config { header: "Host".to_owned(), ..example() }, "choose one of its own"),
+        (Config { header: "Content_Length".to_owned(), ..example() }, "choose one of its own"),
+        (Config { header: "Authorization".to_owned(), ..example() }, "choose one of its own"),
+        (Config { header: "Keep-Alive".to_owned(), ..example() }, "choose one of its own"),
+        (Config { header: "Vary".to_owned(), ..example() }, "choose one of its own"),
         (Config { header: "X-Forwarded-Client-Cert".to_owned(), ..example() }, "choose one of its own"),
         (Config { handshake_timeout: super::Span::secs(0), ..example() }, "`handshake-timeout` is zero"),
         (Config { max_header_bytes: 1000, ..example() }, "expected 8192 to 1048576"),

@@ -76,7 +76,17 @@ fn a_field_is_ours_when_any_gateway_interface_would_take_it_for_ours() {
     for name in ["x-device", "x_device", "dane-clientid", "dane_clientid"] {
         assert!(renamed.is_ours(&name.parse().unwrap()), "{name}");
     }
-    assert!(same(b"DANE_ClientID", b"dane-clientid"));
+    // Whatever marks the configured name has, each stands for the others.
+    for configured in ["dane_user", "dane.user", "dane-user", "dane~user"] {
+        let renamed = HeaderRules::new(HeaderName::from_static(configured));
+        for name in ["dane-user", "dane_user", "dane.user", "Dane-User", "DANE_USER", "dane~user"] {
+            assert!(renamed.is_ours(&name.parse().unwrap()), "{configured}: {name}");
+        }
+        for name in ["danexuser", "dane-user-", "dane--user", "daneuser"] {
+            assert!(!renamed.is_ours(&name.parse().unwrap()), "{configured}: {name}");
+        }
+    }
+    assert!(same(b"DANE_ClientID", b"dane-clientid") && same(b"dane-clientid", b"DANE_ClientID"));
 }
 
 // HTTP-04
