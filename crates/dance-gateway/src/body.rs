@@ -152,7 +152,11 @@ impl OriginBody {
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.in_flight.asked_for();
         let polled = self.poll_incoming(cx);
+        if let Poll::Ready(Some(Ok(_))) = &polled {
+            self.in_flight.handed_out();
+        }
         match &polled {
             Poll::Ready(Some(Ok(_))) if !self.incoming.is_end_stream() => {}
             Poll::Ready(Some(Ok(_)) | None) => self.release(cx),

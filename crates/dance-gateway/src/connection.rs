@@ -150,7 +150,7 @@ impl Limits {
     fn next(&self, session: &Session, http1: bool) -> Next {
         let now = Instant::now();
         let passed = |since: Option<Instant>, limit| since.is_some_and(|since| now.duration_since(since) >= limit);
-        if passed(session.pace.blocked_since(), self.idle) {
+        if passed(session.pace.blocked_since(), self.idle) || passed(session.unread_since(), self.idle) {
             return Next::Slow;
         }
         let mut wait = self.idle.min(self.header);

@@ -1,8 +1,8 @@
 //! One request: what the origin gets to see of it, and what the client gets to see of the answer.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,6 +36,10 @@ pub(crate) struct Session {
     requests: AtomicUsize,
     /// When the last request ended, in milliseconds since `opened`.
     last_end: AtomicU64,
+    /// The number of the next request.
+    next: AtomicU64,
+    /// Requests whose response has given out a piece and was not asked for another: since when, by number.
+    unread: Mutex<BTreeMap<u64, Instant>>,
     tunnel: Mutex<Option<Tunnel>>,
 }
 
@@ -48,20 +52,36 @@ pub(crate) struct Tunnel {
 }
 
 /// A request under way, from its header's last octet to its response's last octet.
-pub(crate) struct InFlight(Arc<Session>);
+pub(crate) struct InFlight {
+    session: Arc<Session>,
+    number: u64,
+}
 
 impl InFlight {
     pub(crate) fn shared(&self) -> &Shared {
-        &self.0.shared
+        &self.session.shared
+    }
+
+    /// The response has given out a piece. Until it is asked for another, whoever waits does so for the client: an HTTP/2 client
+    /// need not fill its socket to take nothing.
+    pub(crate) fn handed_out(&self) {
+        self.session.unread().insert(self.number, Instant::now());
+    }
+
+    /// The response was asked for a piece. From now on whoever waits does so for the origin.
+    pub(crate) fn asked_for(&self) {
+        self.session.unread().remove(&self.number);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let millis = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.last_end.store(millis, Ordering::Relaxed);
-        self.0.pace.header_done();
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.asked_for();
+        let session = &self.session;
+        let millis = u64::try_from(session.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        session.last_end.store(millis, Ordering::Relaxed);
+        session.pace.header_done();
+        session.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -74,6 +94,8 @@ impl Session {
             opened: Instant::now(),
             requests: AtomicUsize::new(0),
             last_end: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            unread: Mutex::default(),
             tunnel: Mutex::default(),
         }
     }
@@ -81,7 +103,16 @@ impl Session {
     fn begin(self: &Arc<Self>) -> InFlight {
         self.pace.header_done();
         self.requests.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight { session: Arc::clone(self), number: self.next.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    fn unread(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when the client has not come for the next piece of a response; of the one that waits longest.
+    pub(crate) fn unread_since(&self) -> Option<Instant> {
+        self.unread().values().min().copied()
     }
 
     /// Since when no request is under way.

@@ -3,11 +3,13 @@ use std::time::Duration;
 use dance_gateway::Config;
 use dance_gateway::duration::Span;
 use dance_tls::ClientConfig;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::http::{Http1, collect, get, http2};
+use crate::http::{self, Http1, collect, get};
 use crate::lab::{Lab, Running, SENSOR, SOON};
 
 const BRIEF: Span = Span(Duration::from_millis(150));
@@ -69,7 +71,7 @@ async fn for_a_connection_without_request() {
     // A proper end: close_notify, not a reset.
     assert!(http.rest().await.unwrap().is_empty());
 
-    let mut sender = http2(gateway.connect(&two).await).await;
+    let mut sender = http::http2(gateway.connect(&two).await).await;
     assert_eq!(sender.send_request(get("/")).await.unwrap().status(), 200);
     timeout(SOON, async {
         while sender.ready().await.is_ok() {
@@ -144,6 +146,59 @@ async fn for_a_client_that_does_not_read() {
     timeout(SOON, lab.origin.wait_for_open(0)).await.unwrap();
 }
 
+#[tokio::test]
+async fn for_a_client_that_does_not_read_one_of_many_streams() {
+    let change = |config: &mut Config| (config.idle_timeout, config.max_origin_connections) = (BRIEF, 1);
+    let (lab, gateway, one, two) = start(change).await;
+    let io = TokioIo::new(gateway.connect(&two).await);
+    // No stream may carry a single octet, so the socket is never full.
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) = builder.initial_stream_window_size(0).handshake(io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let unread = sender.send_request(get("/big/100000000")).await.unwrap();
+    assert_eq!(unread.status(), 200);
+    // The connection ends, and the only place at the origin is free again.
+    let _ = timeout(SOON, connection).await.unwrap();
+    assert_eq!(Http1::new(gateway.connect(&one).await).get("/", &[]).await.status, 200);
+    drop(unread);
+
+    // So it is with what the gateway has read to the end.
+    let io = TokioIo::new(gateway.connect(&two).await);
+    let (mut sender, connection) = builder.handshake(io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let unread = sender.send_request(get("/big/10")).await.unwrap();
+    let _ = timeout(SOON, connection).await.unwrap();
+    drop(unread);
+    assert_eq!(lab.origin.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn but_not_for_an_origin_that_takes_its_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut octets = [0; 1024];
+                let _ = stream.read(&mut octets).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+                for _ in 0..3 {
+                    let _ = stream.write_all(b"5\r\nevent\r\n").await;
+                    tokio::time::sleep(4 * BRIEF.0).await;
+                }
+                let _ = stream.write_all(b"0\r\n\r\n").await;
+            });
+        }
+    });
+    let change = |config: &mut Config| (config.idle_timeout, config.origin) = (BRIEF, Some(address.parse().unwrap()));
+    let (_lab, gateway, one, two) = start(change).await;
+    let mut sender = http::http2(gateway.connect(&two).await).await;
+    let events = sender.send_request(get("/events")).await.unwrap();
+    let (body, _) = timeout(SOON, collect(events)).await.unwrap();
+    assert_eq!(body, b"eventeventevent");
+    assert_eq!(Http1::new(gateway.connect(&one).await).get("/events", &[]).await.text(), "eventeventevent");
+}
+
 // HTTP-19
 #[tokio::test]
 async fn for_the_size_of_a_header() {
@@ -154,7 +209,7 @@ async fn for_the_size_of_a_header() {
     assert_eq!(http.get("/", &[&fits]).await.status, 200);
     assert_eq!(http.get("/", &[&large]).await.status, 431);
 
-    let mut sender = http2(gateway.connect(&two).await).await;
+    let mut sender = http::http2(gateway.connect(&two).await).await;
     let mut request = get("/");
     request.headers_mut().insert("x-large", "x".repeat(9000).parse().unwrap());
     let refused = sender.send_request(request).await;
@@ -185,7 +240,7 @@ async fn for_the_number_of_connections() {
 #[tokio::test]
 async fn for_streams_on_one_connection() {
     let (lab, gateway, one, two) = start(|config| config.max_streams = 3).await;
-    let mut sender = http2(gateway.connect(&two).await).await;
+    let mut sender = http::http2(gateway.connect(&two).await).await;
     // The limit is known to the client after a first answer.
     assert_eq!(sender.send_request(get("/")).await.unwrap().status(), 200);
     let held: Vec<_> = (0..3).map(|_| tokio::spawn(sender.send_request(get("/hold")))).collect();
@@ -207,7 +262,7 @@ async fn and_finishes_what_is_under_way_when_it_stops() {
     assert_eq!(idle.get("/", &[]).await.status, 200);
     let mut http = Http1::new(gateway.connect(&one).await);
     http.send("GET /hold HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-    let mut sender = http2(gateway.connect(&two).await).await;
+    let mut sender = http::http2(gateway.connect(&two).await).await;
     let stream = tokio::spawn(sender.send_request(get("/hold")));
     lab.origin.wait_for(3).await;
 
