@@ -11,13 +11,13 @@ use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::body::{OriginBody, RequestBody, ResponseBody};
 use crate::identity::{HeaderRules, PeerHeaders, Upgrade};
 use crate::stream::{OriginStream, Pace};
-use crate::upstream::{OriginError, Upstream};
+use crate::upstream::{OriginError, Slot, Upstream};
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
 pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     peer: PeerHeaders,
+    /// Its part of the connections to the origin.
+    share: Arc<Semaphore>,
     pub(crate) pace: Arc<Pace>,
     opened: Instant,
     requests: AtomicUsize,
@@ -48,7 +50,7 @@ pub(crate) struct Tunnel {
     pub(crate) origin: OriginStream,
     /// What the origin sent right after its response.
     pub(crate) first: Bytes,
-    pub(crate) _slot: Option<OwnedSemaphorePermit>,
+    pub(crate) _slot: Option<Slot>,
 }
 
 /// A request under way, from its header's last octet to its response's last octet.
@@ -88,6 +90,7 @@ impl Drop for InFlight {
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, peer: PeerHeaders) -> Self {
         Self {
+            share: shared.upstream.share(),
             shared,
             peer,
             pace: Arc::new(Pace::new()),
@@ -163,7 +166,8 @@ impl Session {
 
         let mut request = Request::from_parts(parts, RequestBody::new(body, Arc::clone(self)));
         await_continue(&mut request, version);
-        let (mut response, link) = self.shared.upstream.send(request).await.map_err(|error| self.failed(&error))?;
+        let (mut response, link) =
+            self.shared.upstream.send(&self.share, request).await.map_err(|error| self.failed(&error))?;
 
         self.shared.rules.rewrite_response(response.headers_mut());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -28,6 +28,8 @@ use crate::stream::OriginStream;
 
 /// How long an idle connection is kept: less than the 5 s after which common application servers close theirs.
 const MAX_IDLE: Duration = Duration::from_secs(4);
+/// One client's connection gets this part of the connections to the origin and no more, so that it takes several to leave others without.
+const SHARE: usize = 4;
 /// Most octets of the origin's response header, and of its body read at a time.
 const MAX_READ: usize = 64 * 1024;
 
@@ -38,6 +40,8 @@ pub(crate) struct Upstream {
     response_timeout: Duration,
     /// One permit for each connection in use.
     slots: Arc<Semaphore>,
+    /// How many of them one client's connection may have.
+    share: usize,
     /// The one used last is at the back, and used first.
     idle: Mutex<VecDeque<Idle>>,
 }
@@ -56,7 +60,13 @@ pub(crate) struct Link {
     /// Has carried a request before, so that the origin may be about to close it.
     reused: bool,
     /// Held while in use.
-    slot: Option<OwnedSemaphorePermit>,
+    slot: Option<Slot>,
+}
+
+/// One of the connections to the origin that may be in use: of all, and of one client's.
+pub(crate) struct Slot {
+    _all: OwnedSemaphorePermit,
+    _share: OwnedSemaphorePermit,
 }
 
 impl Link {
@@ -77,9 +87,7 @@ impl Link {
     }
 
     /// The stream after a response `101`, what the origin has sent on it already, and the place it takes.
-    pub(crate) async fn into_stream(
-        mut self: Box<Self>,
-    ) -> Option<(OriginStream, Bytes, Option<OwnedSemaphorePermit>)> {
+    pub(crate) async fn into_stream(mut self: Box<Self>) -> Option<(OriginStream, Bytes, Option<Slot>)> {
         poll_fn(|cx| self.drive(cx)).await;
         let parts = self.conn.take()?.into_parts();
         Some((parts.io.into_inner(), parts.read_buf, self.slot.take()))
@@ -99,6 +107,8 @@ pub(crate) enum OriginError {
     Exchange(hyper::Error),
     /// No response in time.
     Timeout,
+    /// This client's share of the connections is in use.
+    Share,
     /// A response `101` to a request that asked for nothing of the kind.
     Uncalled,
 }
@@ -107,7 +117,7 @@ impl OriginError {
     /// What the client is told, and nothing more.
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Share => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect(_) | Self::Exchange(_) | Self::Uncalled => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -124,6 +134,9 @@ impl fmt::Display for OriginError {
             }
             Self::Exchange(error) => write!(f, "the exchange with the origin failed: {error}"),
             Self::Timeout => f.write_str("the origin did not answer in time (origin-timeout)"),
+            Self::Share => f.write_str(
+                "one client's share of the connections to the origin is in use (a quarter of max-origin-connections)",
+            ),
             Self::Uncalled => f.write_str("the origin switched protocols although nobody asked it to"),
         }
     }
@@ -137,16 +150,23 @@ impl Upstream {
         response_timeout: Duration,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(connections));
-        Self { origin, connect_timeout, response_timeout, slots, idle: Mutex::default() }
+        let share = (connections / SHARE).max(1);
+        Self { origin, connect_timeout, response_timeout, slots, share, idle: Mutex::default() }
+    }
+
+    /// The permits of one client's connection.
+    pub(crate) fn share(&self) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(self.share))
     }
 
     /// Sends a request and waits for the header of the response. A request that met a connection which the origin was closing is
     /// sent once more on a new one, if nothing of it was sent or sending it twice is harmless (RFC 9110 section 9.2.2).
     pub(crate) async fn send(
         &self,
+        share: &Arc<Semaphore>,
         mut request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Box<Link>), OriginError> {
-        let slot = self.slot().await?;
+        let slot = self.slot(share).await?;
         let mut idle = self.take_idle();
         loop {
             let mut link = match idle.take() {
@@ -171,14 +191,19 @@ impl Upstream {
         }
     }
 
-    async fn slot(&self) -> Result<OwnedSemaphorePermit, OriginError> {
-        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Ok(slot);
+    async fn slot(&self, share: &Arc<Semaphore>) -> Result<Slot, OriginError> {
+        let (share, slots) = (|| Arc::clone(share), || Arc::clone(&self.slots));
+        if let (Ok(_share), Ok(_all)) = (share().try_acquire_owned(), slots().try_acquire_owned()) {
+            return Ok(Slot { _all, _share });
         }
-        match timeout(self.connect_timeout, Arc::clone(&self.slots).acquire_owned()).await {
-            Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(_)) | Err(_) => Err(OriginError::Busy),
-        }
+        let mut lacking = OriginError::Share;
+        let both = async {
+            let _share = share().acquire_owned().await.ok()?;
+            lacking = OriginError::Busy;
+            let _all = slots().acquire_owned().await.ok()?;
+            Some(Slot { _all, _share })
+        };
+        timeout(self.connect_timeout, both).await.ok().flatten().ok_or(lacking)
     }
 
     /// The idle connection used last that is still good.

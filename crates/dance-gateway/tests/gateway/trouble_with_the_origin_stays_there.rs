@@ -4,11 +4,13 @@ use std::time::Duration;
 use dance_gateway::Config;
 use dance_gateway::duration::Span;
 use dance_testkit::Origin;
+use dance_tls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-use crate::http::Http1;
-use crate::lab::{Lab, SENSOR};
+use crate::http::{Http1, collect, get, http2};
+use crate::lab::{Lab, SENSOR, SOON};
 
 async fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
@@ -113,4 +115,32 @@ async fn one_whose_connections_are_all_in_use_is_a_503() {
     lab.origin.release();
     assert_eq!(holding.answer().await.text(), "held\n");
     assert_eq!(other.get("/", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn one_whose_connections_one_client_wants_has_some_left_for_others() {
+    let lab = Lab::new().await;
+    let gateway = lab.start_with(Config {
+        max_origin_connections: 8,
+        origin_connect_timeout: Span(Duration::from_millis(100)),
+        ..lab.config()
+    });
+    let one = lab.certificate(SENSOR, &lab.enrol(SENSOR));
+    let two = ClientConfig { alpn: vec![b"h2".to_vec()], ..one.clone() };
+    let mut greedy = http2(gateway.connect(&two).await).await;
+    // A quarter of them is its share.
+    let held: Vec<_> = (0..2).map(|_| tokio::spawn(greedy.send_request(get("/hold")))).collect();
+    lab.origin.wait_for(2).await;
+    for _ in 0..6 {
+        let more = timeout(SOON, greedy.send_request(get("/hold"))).await.unwrap();
+        assert_eq!(more.unwrap().status(), 503);
+    }
+    assert_eq!(Http1::new(gateway.connect(&one).await).get("/", &[]).await.status, 200);
+    // What waits is served in its turn.
+    let waiting = tokio::spawn(greedy.send_request(get("/")));
+    lab.origin.release();
+    for stream in held {
+        assert_eq!(collect(stream.await.unwrap().unwrap()).await.0, b"held\n");
+    }
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
 }
