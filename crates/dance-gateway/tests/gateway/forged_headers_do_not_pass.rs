@@ -1,8 +1,11 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use dance_tls::ClientConfig;
 use http::{HeaderMap, HeaderValue, Request};
 use http_body::Frame;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::http::{Frames, Http1, http2};
@@ -226,4 +229,30 @@ async fn and_a_tunnel_to_anywhere_is_not_dug() {
     for name in ["upgrade", "connection", "http2-settings"] {
         assert!(request.values(name).is_empty());
     }
+}
+
+#[tokio::test]
+async fn nor_does_a_body_that_nobody_wanted_as_a_request() {
+    let lab = Lab::new().await;
+    let gateway = lab.start();
+    let client = lab.certificate(SENSOR, &lab.enrol(SENSOR));
+    let forged = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let head = format!("POST /refuse HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", 9 + forged.len());
+    // The origin answers before the body has come. The rest of it comes at once, or after the pause in which an idle connection is
+    // reduced to its stream.
+    for pause in [Duration::ZERO, Duration::from_millis(2300)] {
+        let mut http = Http1::new(gateway.connect(&client).await);
+        http.send(format!("{head}some body")).await;
+        assert_eq!(http.answer().await.status, 417);
+        tokio::time::sleep(pause).await;
+        // The gateway may have had enough of this client.
+        let _ = http.0.write_all(forged.as_bytes()).await;
+        let _ = http.rest().await;
+    }
+    let targets: Vec<_> = lab.origin.seen().into_iter().map(|request| request.target).collect();
+    assert_eq!(targets, ["/refuse", "/refuse"]);
+    // On its own it is a request like any other.
+    let mut http = Http1::new(gateway.connect(&client).await);
+    http.send(forged).await;
+    assert_eq!(http.answer().await.status, 200);
 }

@@ -105,9 +105,27 @@ async fn for_the_memory_of_a_pause_which_is_not_noticed() {
             assert_eq!(http.answer().await.text(), "ok\n");
         }
     }
+    // And a request whose beginning came with the one before.
+    http.send("GET /whole HTTP/1.1\r\nHost: localhost\r\n\r\nGET /half HT").await;
+    assert_eq!(http.answer().await.text(), "ok\n");
+    tokio::time::sleep(PAUSE).await;
+    http.send("TP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(http.answer().await.text(), "ok\n");
     assert_eq!(unused.get("/", &[]).await.status, 200);
     let seen = lab.origin.seen();
-    assert_eq!(seen.len(), 7);
+    let lines: Vec<_> = seen.iter().map(|request| format!("{} {}", request.method, request.target)).collect();
+    let expected = [
+        "GET /",
+        "POST /echo",
+        "GET /",
+        "GET /after/1",
+        "GET /after/2",
+        "GET /after/2",
+        "GET /whole",
+        "GET /half",
+        "GET /",
+    ];
+    assert_eq!(lines, expected);
     assert!(seen.iter().all(|request| request.values("dane-clientid") == [SENSOR]));
 
     // A pause also ends with the connection, from either side.
