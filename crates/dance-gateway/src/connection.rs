@@ -128,6 +128,7 @@ pub(crate) struct Limits {
     pub(crate) handshake: Duration,
     pub(crate) header: Duration,
     pub(crate) idle: Duration,
+    pub(crate) tunnel_idle: Duration,
     pub(crate) header_bytes: usize,
     pub(crate) streams: u32,
 }
@@ -254,6 +255,7 @@ async fn serve_http1(
             if let Some(tunnel) = session.take_tunnel() {
                 tokio::select! {
                     () = run_tunnel(client, parts.read_buf, tunnel) => {}
+                    () = session.pace.rest(limits.tunnel_idle) => {}
                     () = Phase::stopped(&mut phase) => {}
                 }
             }

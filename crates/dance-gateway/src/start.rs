@@ -121,6 +121,7 @@ impl<S: TlsaSource + 'static> Gateway<S> {
                 handshake: config.handshake_timeout.0,
                 header: config.header_timeout.0,
                 idle: config.idle_timeout.0,
+                tunnel_idle: config.tunnel_idle_timeout.0,
                 header_bytes: config.max_header_bytes,
                 streams: config.max_streams,
             },

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::origin::Origin;
 
@@ -88,6 +88,8 @@ pub(crate) struct Pace {
     header_since: AtomicU64,
     /// Since when the client has not taken what was written for it.
     blocked_since: AtomicU64,
+    /// When octets last came or went.
+    moved: AtomicU64,
     /// The last request had a body, and its end has not been read.
     body_open: AtomicBool,
 }
@@ -98,6 +100,7 @@ impl Pace {
             start: Instant::now(),
             header_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
             body_open: AtomicBool::new(false),
         }
     }
@@ -115,6 +118,10 @@ impl Pace {
     fn get(&self, since: &AtomicU64) -> Option<Instant> {
         let millis = since.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.start + Duration::from_millis(millis))
+    }
+
+    fn touch(&self) {
+        self.moved.store(self.stamp(), Ordering::Relaxed);
     }
 
     /// A request's header is complete, or the request is over.
@@ -136,6 +143,17 @@ impl Pace {
     /// When a header that is not complete yet began.
     pub(crate) fn header_since(&self) -> Option<Instant> {
         self.get(&self.header_since)
+    }
+
+    /// Waits until no octet has come or gone for so long.
+    pub(crate) async fn rest(&self, limit: Duration) {
+        loop {
+            let until = self.get(&self.moved).unwrap_or(self.start) + limit;
+            if Instant::now() >= until {
+                return;
+            }
+            sleep_until(until).await;
+        }
     }
 
     /// Since when the client has not taken what was written for it.
@@ -186,6 +204,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         };
         if buf.filled().len() > before {
             self.pace.set(&self.pace.header_since);
+            self.pace.touch();
         }
         polled
     }
@@ -198,6 +217,9 @@ const GATHER: usize = 4096;
 impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(cx, octets);
+        if let Poll::Ready(Ok(1..)) = &polled {
+            self.pace.touch();
+        }
         self.written(polled)
     }
 

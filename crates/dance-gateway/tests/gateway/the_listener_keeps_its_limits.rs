@@ -217,6 +217,27 @@ async fn but_not_for_an_origin_that_takes_its_time() {
     assert_eq!(Http1::new(gateway.connect(&one).await).get("/events", &[]).await.text(), "eventeventevent");
 }
 
+#[tokio::test]
+async fn for_a_tunnel_in_which_nothing_moves() {
+    let (lab, gateway, one, _) = start(|config| config.tunnel_idle_timeout = Span(4 * BRIEF.0)).await;
+    let fields = ["Connection: Upgrade", "Upgrade: websocket"];
+    let mut silent = Http1::new(gateway.connect(&one).await);
+    assert_eq!(silent.get("/websocket", &fields).await.status, 101);
+    let mut busy = Http1::new(gateway.connect(&one).await);
+    assert_eq!(busy.get("/websocket", &fields).await.status, 101);
+    // Both together are open for longer than that, one of them does not rest for so long.
+    for _ in 0..8 {
+        busy.send("ping").await;
+        let mut pong = [0; 4];
+        timeout(SOON, busy.0.read_exact(&mut pong)).await.unwrap().unwrap();
+        assert_eq!(&pong, b"ping");
+        tokio::time::sleep(BRIEF.0).await;
+    }
+    assert!(silent.rest().await.unwrap_or_default().is_empty());
+    timeout(SOON, lab.origin.wait_for_open(1)).await.unwrap();
+    drop(busy);
+}
+
 // HTTP-19
 #[tokio::test]
 async fn for_the_size_of_a_header() {
