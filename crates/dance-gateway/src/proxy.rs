@@ -145,6 +145,9 @@ impl Session {
         let (mut parts, body) = request.into_parts();
         let version = parts.version;
         let host = self.host(&parts.uri, &parts.headers, &parts.method)?;
+        if !is_plain(&parts.headers) {
+            return Err(StatusCode::NOT_IMPLEMENTED);
+        }
 
         let upgrade = match self.shared.rules.rewrite_request(&mut parts.headers, &self.peer) {
             Upgrade::WebSocket
@@ -157,6 +160,7 @@ impl Session {
             Upgrade::WebSocket | Upgrade::None => Upgrade::None,
         };
         parts.headers.insert(header::HOST, host);
+        tell_length(&mut parts.headers, &body);
         if version == Version::HTTP_2 {
             join_cookies(&mut parts.headers);
         }
@@ -234,6 +238,28 @@ fn is_authority(octets: &[u8]) -> bool {
     !octets.is_empty() && octets.iter().all(allowed)
 }
 
+/// Whether the body's only transfer coding, if any, is `chunked` (RFC 9112 section 6.1).
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+}
+
+/// Has the origin find the body's end where it was found here, whatever the method and however often the client told the length
+/// (RFC 9112 section 6.3, RFC 9113 section 8.1.1).
+fn tell_length(headers: &mut HeaderMap, body: &Incoming) {
+    match body.size_hint().exact() {
+        Some(size) if headers.contains_key(header::CONTENT_LENGTH) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+        }
+        Some(_) => {}
+        None => {
+            headers.remove(header::CONTENT_LENGTH);
+            headers.insert(header::TRANSFER_ENCODING, CHUNKED);
+        }
+    }
+}
+
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// A response of the gateway's own: the status, and nothing about why.

@@ -95,6 +95,27 @@ async fn when_there_are_none() {
 }
 
 #[tokio::test]
+async fn whatever_the_method_and_whether_their_length_is_known() {
+    let (lab, gateway, one, two) = start().await;
+    let mut http = Http1::new(gateway.connect(&one).await);
+    let mut sender = http2(gateway.connect(&two).await).await;
+    for method in ["GET", "HEAD", "POST", "DELETE"] {
+        http.send(format!("{method} / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")).await;
+        http.send("5\r\nhello\r\n0\r\n\r\n").await;
+        let status = if method == "HEAD" { http.head().await.status } else { http.answer().await.status };
+        assert_eq!(status, 200, "{method}");
+        let pieces = Frames([Frame::data(Bytes::from_static(b"hello"))].into());
+        let request = Request::builder().method(method).uri("https://localhost/").body(pieces).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), 200, "{method}");
+    }
+    let seen = lab.origin.seen();
+    assert_eq!(seen.len(), 8);
+    for request in seen {
+        assert_eq!((request.body.as_slice(), request.values("transfer-encoding")), (&b"hello"[..], vec!["chunked"]));
+    }
+}
+
+#[tokio::test]
 async fn when_the_client_asks_first_whether_to_send_them() {
     let (lab, gateway, one, _) = start().await;
     let mut http = Http1::new(gateway.connect(&one).await);
