@@ -30,6 +30,7 @@ pub(crate) fn provide(context: &Context) -> Result<(), Stop> {
 fn missing_packages() -> Vec<&'static str> {
     let mut packages: Vec<_> =
         PROGRAMS.iter().filter(|(program, _)| !installed(program)).map(|(_, package)| *package).collect();
+    packages.sort_unstable();
     packages.dedup();
     packages
 }
