@@ -34,14 +34,16 @@ pub(crate) struct Progress(AtomicUsize);
 
 impl Progress {
     const ENDED: usize = usize::MAX;
+    const BROKEN: usize = usize::MAX - 1;
 
     /// Changes whenever a frame has come.
     pub(crate) fn frames(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn advance(&self, ended: bool) {
-        self.0.store(if ended { Self::ENDED } else { self.frames() + 1 }, Ordering::Relaxed);
+    /// Whether the client broke off, or sent what is no body.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.frames() == Self::BROKEN
     }
 }
 
@@ -114,7 +116,12 @@ impl Body for RequestBody {
         }
         if let Poll::Ready(frame) = &polled {
             let ended = frame.is_none() || body.incoming.is_end_stream();
-            body.progress.advance(ended);
+            let progress = match frame {
+                Some(Err(_)) => Progress::BROKEN,
+                _ if ended => Progress::ENDED,
+                _ => body.progress.frames() + 1,
+            };
+            body.progress.0.store(progress, Ordering::Relaxed);
             if ended {
                 body.session.pace.set_body_open(false);
             }

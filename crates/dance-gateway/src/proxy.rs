@@ -227,7 +227,11 @@ impl Session {
 
     fn failed(&self, error: &OriginError) -> StatusCode {
         let status = error.status();
-        tracing::warn!(status = status.as_u16(), "{error}");
+        if error.is_the_clients() {
+            tracing::debug!(status = status.as_u16(), "{error}");
+        } else {
+            tracing::warn!(status = status.as_u16(), "{error}");
+        }
         status
     }
 }

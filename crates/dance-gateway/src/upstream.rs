@@ -105,6 +105,8 @@ pub(crate) enum OriginError {
     ConnectTimeout,
     /// The exchange failed.
     Exchange(hyper::Error),
+    /// The request's body broke off or was none.
+    Request(hyper::Error),
     /// No response in time.
     Timeout,
     /// This client's share of the connections is in use.
@@ -114,9 +116,15 @@ pub(crate) enum OriginError {
 }
 
 impl OriginError {
+    /// Whether it is the client's doing and the origin may be well.
+    pub(crate) const fn is_the_clients(&self) -> bool {
+        matches!(self, Self::Request(_) | Self::Share)
+    }
+
     /// What the client is told, and nothing more.
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
+            Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Busy | Self::Share => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect(_) | Self::Exchange(_) | Self::Uncalled => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
@@ -133,6 +141,7 @@ impl fmt::Display for OriginError {
                 f.write_str("the origin did not accept the connection in time (origin-connect-timeout)")
             }
             Self::Exchange(error) => write!(f, "the exchange with the origin failed: {error}"),
+            Self::Request(error) => write!(f, "the client did not send the request to its end: {error}"),
             Self::Timeout => f.write_str("the origin did not answer in time (origin-timeout)"),
             Self::Share => f.write_str(
                 "one client's share of the connections to the origin is in use (a quarter of max-origin-connections)",
@@ -255,7 +264,9 @@ impl Upstream {
             if let Poll::Ready(answer) = polled {
                 return Poll::Ready(answer.map_err(|mut failed| {
                     let unsent = failed.take_message();
-                    (OriginError::Exchange(failed.into_error()), unsent)
+                    let broken = progress.as_ref().is_some_and(|progress| progress.is_broken());
+                    let kind = if broken { OriginError::Request } else { OriginError::Exchange };
+                    (kind(failed.into_error()), unsent)
                 }));
             }
             while patience.as_mut().poll(cx).is_ready() {

@@ -132,3 +132,18 @@ async fn not_at_all() {
     assert!(!captured.text().contains("_device") && !captured.text().contains("client_name"), "{}", captured.text());
     assert!(lines[0].contains("outcome=\"authenticated\"") && lines[3].contains("reason=\"lookup-servfail\""));
 }
+
+#[tokio::test]
+async fn with_a_warning_about_the_origin_but_none_about_a_request() {
+    let captured = Captured::begin();
+    let lab = Lab::new().await;
+    let gateway = lab.start();
+    let client = lab.certificate(SENSOR, &lab.enrol(SENSOR));
+    let mut http = Http1::new(gateway.connect(&client).await);
+    http.send("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n").await;
+    assert_eq!(http.answer().await.status, 400);
+    assert!(!captured.text().contains("WARN"), "{}", captured.text());
+    let mut http = Http1::new(gateway.connect(&client).await);
+    assert_eq!(http.get("/break", &[]).await.status, 502);
+    assert!(captured.text().contains("WARN") && captured.text().contains("status=502"), "{}", captured.text());
+}

@@ -144,3 +144,19 @@ async fn one_whose_connections_one_client_wants_has_some_left_for_others() {
     }
     assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn and_is_not_made_of_what_the_client_did_wrong() {
+    let lab = Lab::new().await;
+    let gateway = lab.start();
+    let client = lab.certificate(SENSOR, &lab.enrol(SENSOR));
+    for chunks in ["5\r\nhello\r\nno size\r\n", "5\r\nhello, world\r\n0\r\n\r\n", "-1\r\n"] {
+        let mut http = Http1::new(gateway.connect(&client).await);
+        http.send(format!("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}")).await;
+        assert_eq!(http.answer().await.status, 400, "{chunks:?}");
+    }
+    assert_eq!(lab.origin.seen().len(), 0);
+    let mut http = Http1::new(gateway.connect(&client).await);
+    http.send("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n").await;
+    assert_eq!(http.answer().await.status, 200);
+}
