@@ -25,7 +25,8 @@ const FORWARDING_FIELDS: [&[u8]; 2] = [b"forwarded", b"x-real-ip"];
 const FORWARDING_PREFIX: &[u8] = b"x-forwarded-";
 
 /// Fields between one hop and the next (RFC 9110 section 7.6.1), `Connection` aside.
-const HOP_BY_HOP: [HeaderName; 5] = [
+const HOP_BY_HOP: [HeaderName; 6] = [
+    HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::TE,
@@ -78,6 +79,7 @@ impl HeaderRules {
     pub fn rewrite_request(&self, headers: &mut HeaderMap, peer: &PeerHeaders) -> Upgrade {
         let upgrade = take_hop_by_hop(headers);
         self.strip(headers);
+        self.strip_announced(headers);
         headers.insert(X_FORWARDED_FOR, peer.address.clone());
         headers.insert(X_FORWARDED_PROTO, HTTPS);
         if let Some(identity) = &peer.identity {
@@ -94,6 +96,19 @@ impl HeaderRules {
                 headers.remove(name);
             }
         }
+    }
+
+    /// Removes those fields from the announcement of trailers.
+    fn strip_announced(&self, headers: &mut HeaderMap) {
+        let header::Entry::Occupied(trailer) = headers.entry(header::TRAILER) else {
+            return;
+        };
+        let passes = |name: &&[u8]| HeaderName::from_bytes(name).is_ok_and(|name| !self.is_ours(&name));
+        let passing: Vec<&[u8]> = trailer.iter().flat_map(tokens).filter(passes).collect();
+        match HeaderValue::from_bytes(&passing.join(&b", "[..])) {
+            Ok(names) if !names.is_empty() => headers.insert(header::TRAILER, names),
+            _ => headers.remove(header::TRAILER),
+        };
     }
 
     /// Makes the headers of a response those that the client may see: hop-by-hop fields go, and a response that varies by identity

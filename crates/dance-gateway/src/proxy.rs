@@ -209,20 +209,16 @@ impl Session {
             (None, Some(field)) => field.clone(),
             (None, None) => return Err(StatusCode::BAD_REQUEST),
         };
-        if !is_authority(host.as_bytes()) {
-            return Err(StatusCode::BAD_REQUEST);
-        }
-        if !self.serves(&host) {
+        let authority = authority(host.as_bytes()).ok_or(StatusCode::BAD_REQUEST)?;
+        if !self.serves(authority.host()) {
             return Err(StatusCode::MISDIRECTED_REQUEST);
         }
         Ok(host)
     }
 
-    fn serves(&self, host: &HeaderValue) -> bool {
+    fn serves(&self, host: &str) -> bool {
         let names = &self.shared.server_names;
-        names.is_empty()
-            || Authority::try_from(host.as_bytes())
-                .is_ok_and(|authority| names.contains(&authority.host().to_ascii_lowercase()))
+        names.is_empty() || names.contains(&server_name(host))
     }
 
     fn failed(&self, error: &OriginError) -> StatusCode {
@@ -236,10 +232,18 @@ impl Session {
     }
 }
 
+/// A host name in the form in which such are compared: in lower case, and without the dot of the root.
+pub(crate) fn server_name(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
 /// Host and port (RFC 3986 section 3.2), and no user: `www.example@elsewhere` is read in more than one way.
-fn is_authority(octets: &[u8]) -> bool {
+fn authority(octets: &[u8]) -> Option<Authority> {
     let allowed = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(octet);
-    !octets.is_empty() && octets.iter().all(allowed)
+    let authority = octets.iter().all(allowed).then(|| Authority::try_from(octets).ok())??;
+    let port = authority.as_str().strip_prefix(authority.host())?;
+    let is_port = |port: &str| port.bytes().all(|octet| octet.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    (port.is_empty() || port == ":" || port.strip_prefix(':').is_some_and(is_port)).then_some(authority)
 }
 
 /// Whether the body's only transfer coding, if any, is `chunked` (RFC 9112 section 6.1).

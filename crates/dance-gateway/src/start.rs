@@ -25,7 +25,7 @@ use crate::connection::Limits;
 use crate::identity::HeaderRules;
 use crate::listener::{self, Core};
 use crate::log::{Names, VerdictEvent};
-use crate::proxy::Shared;
+use crate::proxy::{Shared, server_name};
 use crate::upstream::Upstream;
 
 /// Protocols to choose from by ALPN, in order of preference.
@@ -111,7 +111,7 @@ impl<S: TlsaSource + 'static> Gateway<S> {
         let shared = Shared {
             rules: HeaderRules::new(checked.header),
             upstream,
-            server_names: config.server_names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            server_names: config.server_names.iter().map(|name| server_name(name)).collect(),
         };
         let core = Core {
             acceptor,
