@@ -15,7 +15,8 @@ fn script(name: &str) -> Command {
     let python = crate::process::target().join("interop-venv").join("bin").join("python");
     assert!(python.is_file(), "{} is missing: `cargo xtask test --only interop` makes it", python.display());
     let mut command = Command::new(python);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name));
+    // -B: no byte code beside the sources.
+    command.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name));
     command
 }
 
