@@ -187,6 +187,22 @@ async fn the_log_is_json_and_without_names_where_asked() {
     assert!(!line.contains("sensor7"), "{line}");
 }
 
+/// Clients that verify the server refuse it; its administrator hears of it before they do.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_server_certificate_draws_a_warning() {
+    let scene = Scene::start().await;
+    let warned = |ran: &Ran| ran.stderr.contains("has expired") && ran.stderr.contains("renew it");
+    let check = || run(["gateway".to_owned(), "--check".to_owned()].into_iter().chain(scene.flags()));
+    let good = check();
+    assert!(good.code == 0 && !warned(&good), "{good:?}");
+
+    let expired = CertSpec::localhost_server().expired().self_signed().unwrap();
+    fs::write(scene.file("server.pem"), expired.chain_pem()).unwrap();
+    fs::write(scene.file("server.key"), expired.key_pem()).unwrap();
+    let checked = check();
+    assert!(checked.code == 0 && warned(&checked), "{checked:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_can_say_it_all_and_a_flag_wins() {
     let scene = Scene::start().await;

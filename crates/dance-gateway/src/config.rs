@@ -446,7 +446,11 @@ pub enum ReadErrorKind {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            ReadErrorKind::Io(error) => write!(f, "cannot read the configuration {}: {error}", self.path.display()),
+            ReadErrorKind::Io(error) => write!(
+                f,
+                "cannot read the configuration {}: {error}; name a TOML file that this program may read",
+                self.path.display()
+            ),
             ReadErrorKind::Syntax(error) => write!(f, "configuration {}: {error}", self.path.display()),
         }
     }

@@ -175,7 +175,11 @@ impl fmt::Display for AnchorError {
         const EXPECTED: &str = "expected DS or DNSKEY records, such as \". IN DS 20326 8 2 E06D...\"";
         f.write_str("trust anchor")?;
         match self {
-            Self::Unreadable { path, error } => write!(f, " {}: cannot be read: {error}", path.display()),
+            Self::Unreadable { path, error } => write!(
+                f,
+                " {}: cannot be read ({error}); {EXPECTED}, in a file that this program may read",
+                path.display()
+            ),
             Self::Empty { path } => {
                 if let Some(path) = path {
                     write!(f, " {}", path.display())?;

@@ -318,7 +318,9 @@ pub enum CredentialError {
 impl fmt::Display for CredentialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read { path, error } => write!(f, "cannot read {}: {error}", path.display()),
+            Self::Read { path, error } => {
+                write!(f, "cannot read {}: {error}; name a PEM file that this program may read", path.display())
+            }
             Self::NoCertificate(source) => {
                 write!(f, "expected a certificate in PEM or DER in {source}, found none")
             }

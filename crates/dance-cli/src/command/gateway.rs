@@ -124,10 +124,11 @@ impl Args {
         let (check, log_format) = (self.check, self.log_format);
         let config = self.config()?;
         let runtime = runtime()?;
+        // Warnings are part of what a check finds.
+        logging::start(log_format);
         if check {
             return runtime.block_on(examine(&config));
         }
-        logging::start(log_format);
         runtime.block_on(serve(&config))
     }
 
