@@ -50,7 +50,8 @@ pub use config::{
 };
 pub use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
 pub use limits::{
-    CHECK_BUDGET, LOOKUP_BUDGET, Limits, LimitsError, MAX_IN_FLIGHT, MAX_IN_FLIGHT_PER_ADDRESS, MAX_IN_FLIGHT_PER_ENTRY,
+    CHECK_BUDGET, LOOKUP_BUDGET, Limits, LimitsError, MAX_IN_FLIGHT, MAX_IN_FLIGHT_PER_ADDRESS,
+    MAX_IN_FLIGHT_PER_ENTRY, network,
 };
 pub use paths::path_builder;
 pub use resolver::Resolver;

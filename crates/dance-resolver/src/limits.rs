@@ -218,7 +218,8 @@ fn increment(count: &AtomicUsize, max: usize) -> bool {
 }
 
 /// What counts as one client: an IPv4 address (mapped ones too), or an IPv6 /64.
-fn network(peer: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         v4 @ IpAddr::V4(_) => v4,
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
