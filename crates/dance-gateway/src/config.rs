@@ -54,6 +54,7 @@ pub struct Config {
     pub drain_timeout: Span,
 
     pub max_connections: usize,
+    pub handshakes_per_address: usize,
     pub max_origin_connections: usize,
     pub max_streams: u32,
     pub max_header_bytes: usize,
@@ -112,6 +113,7 @@ impl Default for Config {
             origin_timeout: Span::secs(60),
             drain_timeout: Span::secs(30),
             max_connections: 4096,
+            handshakes_per_address: 64,
             max_origin_connections: 1024,
             max_streams: 100,
             max_header_bytes: 32 * 1024,
@@ -328,6 +330,7 @@ impl Config {
         }
         let numbers = [
             ("max-connections", self.max_connections, 1, MAX_COUNT),
+            ("handshakes-per-address", self.handshakes_per_address, 1, MAX_COUNT),
             ("max-origin-connections", self.max_origin_connections, 1, MAX_COUNT),
             ("max-streams", self.max_streams as usize, 1, 10_000),
             ("max-header-bytes", self.max_header_bytes, 8 * 1024, 1024 * 1024),

@@ -82,6 +82,10 @@ struct Admitted {
 /// The handshake up to the verdict, and what the verdict lets in.
 async fn admit<S: TlsaSource>(core: &Core<S>, stream: TcpStream, peer: SocketAddr) -> Option<Admitted> {
     let start = Instant::now();
+    let Some(_handshake) = core.handshakes.begin(peer.ip()) else {
+        core.tell(&VerdictEvent { peer, outcome: Outcome::TooManyHandshakes, trace: None, elapsed: start.elapsed() });
+        return None;
+    };
     let deadline = start + core.limits.handshake;
     let mut trace = None;
     let mut pending = None;

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`config`], [`origin`], [`duration`] | the configuration file, checked before anything starts |
 //! | `listener` | accepts connections within limits; drains them at the end |
+//! | `handshakes` | how many of them one address has under way |
 //! | `connection` | handshake, verdict, then HTTP/1.1 or HTTP/2 by ALPN |
 //! | [`log`] | one line for each verdict |
 //! | `proxy` | one request |
@@ -30,6 +31,7 @@ mod body;
 pub mod config;
 mod connection;
 pub mod duration;
+mod handshakes;
 pub mod identity;
 mod listener;
 pub mod log;

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::connection::{Limits, serve};
+use crate::handshakes::Handshakes;
 use crate::log::{Names, VerdictEvent};
 use crate::proxy::Shared;
 
@@ -34,6 +35,7 @@ pub(crate) struct Core<S> {
     pub(crate) verifier: Verifier<S>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
+    pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) names: Names,
     pub(crate) observer: Option<Observer>,
 }

@@ -39,6 +39,8 @@ pub enum Outcome {
     HandshakeTimeout,
     /// The client closed the connection while it waited for the verdict.
     ClientGone,
+    /// The client's address has `handshakes-per-address` of them under way; this one was not begun.
+    TooManyHandshakes,
 }
 
 impl VerdictEvent {
@@ -56,6 +58,7 @@ impl VerdictEvent {
             Outcome::HandshakeFailed(_) => "handshake-failed",
             Outcome::HandshakeTimeout => "handshake-timeout",
             Outcome::ClientGone => "client-gone",
+            Outcome::TooManyHandshakes => "too-many-handshakes",
         }
     }
 
@@ -65,7 +68,10 @@ impl VerdictEvent {
         match &self.outcome {
             Outcome::Decided(decision) => decision.verdict.reason(),
             Outcome::HandshakeFailed(AcceptError::Refused(reason)) => Some(*reason),
-            Outcome::HandshakeFailed(_) | Outcome::HandshakeTimeout | Outcome::ClientGone => None,
+            Outcome::HandshakeFailed(_)
+            | Outcome::HandshakeTimeout
+            | Outcome::ClientGone
+            | Outcome::TooManyHandshakes => None,
         }
     }
 
@@ -83,7 +89,10 @@ impl VerdictEvent {
     pub const fn decision(&self) -> Option<&Decision> {
         match &self.outcome {
             Outcome::Decided(decision) => Some(decision),
-            Outcome::HandshakeFailed(_) | Outcome::HandshakeTimeout | Outcome::ClientGone => None,
+            Outcome::HandshakeFailed(_)
+            | Outcome::HandshakeTimeout
+            | Outcome::ClientGone
+            | Outcome::TooManyHandshakes => None,
         }
     }
 }
@@ -143,7 +152,7 @@ impl Names {
         let dns = words.and_then(|trace| trace.detail.as_ref()).map(ToString::to_string);
         let tls = match &event.outcome {
             Outcome::HandshakeFailed(error) => Some(error.to_string()),
-            Outcome::Decided(_) | Outcome::HandshakeTimeout | Outcome::ClientGone => None,
+            Outcome::Decided(_) | Outcome::HandshakeTimeout | Outcome::ClientGone | Outcome::TooManyHandshakes => None,
         };
         macro_rules! line {
             ($level:ident) => {

@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::config::{Config, ConfigError, DnsMode};
 use crate::connection::Limits;
+use crate::handshakes::Handshakes;
 use crate::identity::HeaderRules;
 use crate::listener::{self, Core};
 use crate::log::{Names, VerdictEvent};
@@ -125,6 +126,7 @@ impl<S: TlsaSource + 'static> Gateway<S> {
                 header_bytes: config.max_header_bytes,
                 streams: config.max_streams,
             },
+            handshakes: Handshakes::new(config.handshakes_per_address),
             names: Names::new(config.log_names).ok_or(StartError::NoRandomness)?,
             observer: None,
         };

@@ -19,7 +19,8 @@ async fn crowd(clients: usize, served: usize, limits: LimitsConfig, reason: Opti
     let (source, gate) = Held::new(lab.resolver());
     let patience = Span::secs(60);
     let dns = DnsConfig { timeout: patience, ..DnsConfig::default() };
-    let gateway = lab.start_over(Config { limits, dns, handshake_timeout: patience, ..lab.config() }, source);
+    let waiting = Config { handshake_timeout: patience, handshakes_per_address: MANY, ..lab.config() };
+    let gateway = lab.start_over(Config { limits, dns, ..waiting }, source);
     let names: Vec<_> = (0..clients).map(|number| format!("sensor{number}._device.example.com")).collect();
     let mut connected = Vec::new();
     for name in &names {

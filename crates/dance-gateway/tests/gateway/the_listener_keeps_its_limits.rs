@@ -6,7 +6,7 @@ use dance_tls::ClientConfig;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::http::{self, Http1, collect, get};
@@ -35,6 +35,32 @@ async fn for_a_handshake() {
     let mut http = Http1::new(gateway.connect(&one).await);
     tokio::time::sleep(BRIEF.0).await;
     assert_eq!(http.get("/", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn for_the_handshakes_of_one_address() {
+    let (_lab, gateway, one, _) = start(|config| config.handshakes_per_address = 2).await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(TcpStream::connect(gateway.address).await.unwrap());
+    }
+    let mut third = silent.pop().unwrap();
+    assert_eq!(timeout(SOON, third.read(&mut [0; 16])).await.unwrap().unwrap_or(0), 0);
+    assert_eq!(gateway.told(1).await[0].code, "too-many-handshakes");
+    // Other addresses are served, and so is this one once it has finished what it began.
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = other.connect(gateway.address).await.unwrap();
+    let tls = dance_tls::Connector::new(&one).unwrap().connect("localhost", stream).await.unwrap();
+    assert_eq!(Http1::new(tls).get("/", &[]).await.status, 200);
+    drop(silent);
+    assert_eq!(gateway.told(4).await.iter().filter(|told| told.code == "handshake-failed").count(), 2);
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut http = Http1::new(gateway.connect(&one).await);
+        assert_eq!(http.get("/", &[]).await.status, 200);
+        open.push(http);
+    }
 }
 
 #[tokio::test]
