@@ -17,6 +17,8 @@
 //!
 //! * Zones signed with algorithm 14 (ECDSA P-384), 15 (Ed25519) or 16 (Ed448) only are Insecure: `domain`'s validator takes these
 //!   algorithms for unknown. Their clients are refused, never let in. AD mode has no such limit.
+//! * An alias that leads from one zone to another, where both lie below a name that is no zone of its own, can be Bogus: `domain`'s
+//!   validator takes that name for the second zone's parent. Without aliases such zones are judged anew, and rightly.
 //! * The resolvers must be recursive, and must deliver DNSSEC records in mode `Validate`.
 //! * QNAME minimisation is the recursive resolver's to do; there is no encrypted transport to it yet: use one on this machine.
 //! * Trust anchors are read once. They do not follow a rollover by themselves (RFC 5011); make a new resolver to change them.

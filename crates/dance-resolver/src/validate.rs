@@ -102,23 +102,33 @@ impl Validation {
     }
 
     async fn validate(&self, reply: &Reply, chain: &Chain, clock: &Clock, run: &Run) -> Result<LinkState, Fault> {
-        let validator = self.validator();
-        let mut message = reply.message.clone();
-        let result = tokio::select! {
-            biased;
-            fault = run.failed() => return Err(fault),
-            result = validator.validate_msg::<_, Vec<u8>>(&mut message) => result,
+        let judge = async |validator: &Validator| {
+            let mut message = reply.message.clone();
+            tokio::select! {
+                biased;
+                fault = run.failed() => Err(fault),
+                result = validator.validate_msg::<_, Vec<u8>>(&mut message) => result.map_err(|_| Fault::malformed(&chain.end)),
+            }
         };
-        match result {
-            Ok((ValidationState::Secure, _)) => Ok(LinkState::Secure),
-            Ok((ValidationState::Insecure, _)) => Ok(LinkState::Insecure),
-            Ok((ValidationState::Indeterminate, _)) => Ok(LinkState::Indeterminate),
-            Ok((ValidationState::Bogus, error)) => {
+        let (mut state, mut error) = judge(&self.validator()).await?;
+        if matches!(state, ValidationState::Bogus) {
+            // Where it remembers a name that is no zone, such as `com` in a world without that zone, and not the zone below it, the
+            // validator takes the name for the zone's parent and finds no key. One that remembers nothing walks down from the anchor.
+            let fresh = Current::new(&self.anchors, &self.keys);
+            (state, error) = judge(&fresh.validator).await?;
+            if !matches!(state, ValidationState::Bogus) {
+                *self.current() = fresh;
+            }
+        }
+        match state {
+            ValidationState::Secure => Ok(LinkState::Secure),
+            ValidationState::Insecure => Ok(LinkState::Insecure),
+            ValidationState::Indeterminate => Ok(LinkState::Indeterminate),
+            ValidationState::Bogus => {
                 let detail = self.explain(reply, error, clock.now(), run);
                 self.distrust(run);
                 Err(Fault::bogus(detail))
             }
-            Err(_) => Err(Fault::malformed(&chain.end)),
         }
     }
 

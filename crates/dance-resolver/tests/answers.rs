@@ -46,6 +46,25 @@ async fn alias_limit() {
     assert!(matches!(nine.trace.detail, Some(Detail::AliasLimit { .. })));
 }
 
+// DNS-01: names between zones that are no zones themselves, such as `com` here, do not come between a zone and its keys.
+#[tokio::test]
+async fn zones_side_by_side_below_a_name_that_is_no_zone() {
+    let names = ["dev1._device.example.com", "dev1._device.example2.com"];
+    let world = SignedWorld::builder()
+        .zone(Zone::new("example.com").tlsa(names[0], RECORD, 300))
+        .zone(Zone::new("example2.com").tlsa(names[1], RECORD, 300))
+        .fault(names[1], Fault::TamperedRdata)
+        .zone(Zone::new("example3.com").tlsa("dev1.example3.com", RECORD, 300))
+        .start()
+        .await
+        .unwrap();
+    let resolver = resolver(&world);
+    assert_eq!(code(&resolver.lookup(&owner(names[0])).await), "S");
+    assert_eq!(code(&resolver.lookup(&owner("dev1.example3.com")).await), "S");
+    // Control: what is tampered with stays Bogus, whoever is asked to look again.
+    assert_eq!(code(&resolver.lookup(&owner(names[1])).await), "B");
+}
+
 // DNS-05
 #[tokio::test]
 async fn links_are_accounted_for() {
