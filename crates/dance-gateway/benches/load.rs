@@ -80,6 +80,7 @@ async fn measure(scenario: &str, directory: &std::path::Path, world: &SignedWorl
         allow: vec!["*._device.example.com".to_owned()],
         log_names: LogNames::Full,
         max_connections: many,
+        handshakes_per_address: many,
         handshake_timeout: Span::secs(60),
         idle_timeout: Span::secs(600),
         limits: LimitsConfig { lookups_total: many, lookups_per_address: many, lookups_per_entry: many },
