@@ -15,15 +15,22 @@ use crate::message::{
     CertificateMessage, CertificateRequestMessage, CertificateType, Extensions, MAX_CERTIFICATES, MAX_MESSAGE_LEN,
     Negotiated, read_client_certificate,
 };
-use crate::name::ClientName;
+use crate::name::{ClientName, MAX_LABEL_LEN, ServiceLabel};
 use crate::pkix::{Path, PathError, PathValidator};
 use crate::policy::Pattern;
 use crate::search::MAX_PATHS;
 use crate::tlsa::{CertUsage, MatchingType, Selector, TlsaRdata};
 use crate::x509::{Certificate, check_spki};
 
-/// A name is what it was parsed from, folded, and its wire form says the same.
+/// A name is what it was parsed from, folded, and its wire form says the same. A service label is one label, with its underscore.
 pub fn name(octets: &[u8]) {
+    if let Ok(label) =
+        core::str::from_utf8(octets).map_err(drop).and_then(|text| ServiceLabel::parse(text).map_err(drop))
+    {
+        let text = label.as_str();
+        assert!(text.len() <= MAX_LABEL_LEN && text.starts_with('_') && !text.contains('.'));
+        assert_eq!(ServiceLabel::parse(text).as_ref(), Ok(&label));
+    }
     let Ok(name) = ClientName::parse(octets) else { return };
     let text = name.as_str();
     assert!(text.as_bytes().eq_ignore_ascii_case(octets));
