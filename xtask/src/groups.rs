@@ -58,7 +58,7 @@ fn clippy(context: &Context) -> Result<(), Stop> {
 }
 
 fn test(context: &Context) -> Result<(), Stop> {
-    run(&mut context.cargo(["test", "--workspace", "--exclude", "dance-interop"]))
+    run(&mut context.cargo(["test", "--workspace", "--exclude", "dance-interop", "--no-fail-fast"]))
 }
 
 fn wasm(context: &Context) -> Result<(), Stop> {
@@ -80,7 +80,7 @@ fn demo(context: &Context) -> Result<(), Stop> {
 
 fn interop(context: &Context) -> Result<(), Stop> {
     peers::provide(context)?;
-    run(&mut context.cargo(["test", "--package", "dance-interop"]))
+    run(&mut context.cargo(["test", "--package", "dance-interop", "--no-fail-fast"]))
 }
 
 fn doc(context: &Context) -> Result<(), Stop> {

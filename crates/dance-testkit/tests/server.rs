@@ -313,8 +313,14 @@ async fn colliding_keys_do_not_hide_the_true_one() {
         let keys = reply.answer().unwrap().limit_to::<domain::rdata::Dnskey<_>>();
         let tags: Vec<_> = keys.map(|record| record.unwrap().data().key_tag()).collect();
         assert_eq!(tags, vec![tags[0]; count + 1]);
-        // The validator of `domain` allows one bad signature.
-        assert_eq!(look_up(&world, DEV1).await, if count == 1 { Positive(Secure) } else { Bogus });
+        // The validator of `domain` allows one bad signature. A P-256 zone's key is a new one each time and may by chance sort among
+        // the first two of the 28; the RSA key is always the same.
+        let found = look_up(&world, DEV1).await;
+        match (kind, count) {
+            (_, 1) => assert_eq!(found, Positive(Secure)),
+            (KeyKind::P256, _) => assert!(matches!(found, Bogus | Positive(Secure)), "{found:?}"),
+            _ => assert_eq!(found, Bogus),
+        }
     }
 }
 
