@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr;
@@ -100,6 +101,16 @@ impl fmt::Display for Server {
     }
 }
 
+/// Where a server may be reached. `localhost` is this machine, whatever a resolver makes of it or lacks (RFC 6761 section 6.3).
+async fn addresses(server: &Server) -> io::Result<Vec<SocketAddr>> {
+    if server.host.eq_ignore_ascii_case("localhost") {
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        return Ok(loopback.map(|address| SocketAddr::new(address, server.port)).to_vec());
+    }
+    let found: Vec<_> = lookup_host((server.host.as_str(), server.port)).await?.collect();
+    if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
+}
+
 impl TlsOptions {
     /// Connects to `address` and shakes hands with what must be `server`. The server's verdict comes later, with the first octet read.
     pub(crate) async fn connect(
@@ -112,9 +123,7 @@ impl TlsOptions {
         let server_name = self.server_name.as_deref().unwrap_or(&server.host);
         let opened = async {
             let failed = |error| Error::Connect { server: address.to_string(), error };
-            let mut found = lookup_host((address.host.as_str(), address.port)).await.map_err(failed)?;
-            let first = found.next().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-            let addresses: Vec<_> = std::iter::once(first).chain(found).collect();
+            let addresses = addresses(address).await.map_err(failed)?;
             let stream = TcpStream::connect(addresses.as_slice()).await.map_err(failed)?;
             // What is typed or piped goes out at once; there is nothing to save by waiting.
             let _ = stream.set_nodelay(true);
