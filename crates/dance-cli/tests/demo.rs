@@ -83,7 +83,7 @@ fn what_is_kept_can_be_tried_with_the_commands_that_are_printed() {
 
     // A signal ends it and leaves nothing behind; until then each visitor was told about.
     assert!(Path::new(&directory).exists());
-    let kill = Command::new("kill").arg(demo.0.id().to_string()).status().unwrap();
+    let kill = Command::new("sh").args(["-c", "kill \"$0\"", &demo.0.id().to_string()]).status().unwrap();
     assert!(kill.success());
     assert_eq!(demo.0.wait().unwrap().code(), Some(0));
     assert!(!Path::new(&directory).exists());

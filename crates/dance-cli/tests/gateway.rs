@@ -107,7 +107,10 @@ impl Running {
     }
 
     fn signal(mut self, signal: &str) -> (ExitStatus, Vec<String>) {
-        let kill = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        let kill = Command::new("sh")
+            .args(["-c", "kill \"$0\" \"$1\"", signal, &self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(kill.success());
         let status = self.child.wait().unwrap();
         (status, self.log.iter().collect())
