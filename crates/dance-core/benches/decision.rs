@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dance_core::clientid::{ClientForm, ExtensionType, Profile, decode_client};
+use dance_core::clientid::{ClientForm, ExtensionTypes, Profile, decode_client};
 use dance_core::matching::{Credential, MatchOptions, match_rrset};
 use dance_core::message::{CertificateType, Negotiated, read_client_certificate};
 use dance_core::name::ClientName;
@@ -75,7 +75,7 @@ fn certificate_to_key(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn certificate_message(bencher: Bencher<'_, '_>) {
     let negotiated = Negotiated {
-        extension_type: ExtensionType::DEFAULT,
+        extension_types: &ExtensionTypes::DEFAULT,
         profile: Profile::Current,
         signal_sent: true,
         certificate_type: CertificateType::X509,

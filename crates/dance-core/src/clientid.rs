@@ -87,6 +87,157 @@ impl fmt::Display for ExtensionType {
     }
 }
 
+/// The code points that one end takes for `dane_clientid`, in order of preference: so that the change to the assigned number needs no
+/// day on which everybody changes. A server signals every one of them; a client answers to one, and a client that answers to two in one
+/// Certificate is refused (requirements 3.4 h). From 1 to [`MAX`](Self::MAX), all different.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtensionTypes {
+    /// Those after `len` are [`ExtensionType::DEFAULT`].
+    types: [ExtensionType; Self::MAX],
+    len: usize,
+}
+
+impl ExtensionTypes {
+    /// Most of them: the old number, the new one, and room for an accident.
+    pub const MAX: usize = 4;
+
+    /// [`ExtensionType::DEFAULT`] alone.
+    pub const DEFAULT: Self = Self { types: [ExtensionType::DEFAULT; Self::MAX], len: 1 };
+
+    /// Takes them in order of preference. `None` for none, for more than [`MAX`](Self::MAX), and where one stands twice.
+    #[must_use]
+    pub fn new(types: impl AsRef<[ExtensionType]>) -> Option<Self> {
+        let given = types.as_ref();
+        let distinct = given.iter().enumerate().all(|(index, kind)| !given.iter().take(index).any(|it| it == kind));
+        let mut set = Self { len: given.len(), ..Self::DEFAULT };
+        set.types.get_mut(..given.len())?.copy_from_slice(given);
+        (distinct && !given.is_empty()).then_some(set)
+    }
+
+    /// All of them, the preferred one first.
+    #[must_use]
+    pub fn as_slice(&self) -> &[ExtensionType] {
+        self.types.get(..self.len).unwrap_or_default()
+    }
+
+    /// Whether a number on the wire is one of them.
+    #[must_use]
+    pub fn contains(&self, value: u16) -> bool {
+        self.as_slice().iter().any(|it| it.get() == value)
+    }
+}
+
+impl From<ExtensionType> for ExtensionTypes {
+    fn from(one: ExtensionType) -> Self {
+        let mut types = Self::DEFAULT.types;
+        types[0] = one;
+        Self { types, len: 1 }
+    }
+}
+
+impl Default for ExtensionTypes {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl fmt::Display for ExtensionTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, kind) in self.as_slice().iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            kind.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a client speaks. A server has one [`Profile`], because it speaks first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientProfile {
+    /// This profile.
+    Fixed(Profile),
+    /// The one that the server's CertificateRequest reveals (requirements 3.4, notes).
+    Auto,
+}
+
+impl ClientProfile {
+    /// The name used in settings and output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fixed(profile) => profile.name(),
+            Self::Auto => "auto",
+        }
+    }
+
+    /// The profile of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        if name == Self::Auto.name() { Some(Self::Auto) } else { Profile::from_name(name).map(Self::Fixed) }
+    }
+
+    /// Reads a server's `extension_data` as [`decode_signal`] does, and tells the profile that it is the signal of.
+    ///
+    /// # Errors
+    /// As [`decode_signal`]; of [`Auto`](Self::Auto), which takes an empty signal, as that of profile `current`.
+    pub fn decode_signal(self, data: &[u8]) -> Result<Profile, ExtensionError> {
+        let profile = match self {
+            Self::Fixed(profile) => profile,
+            Self::Auto if data == Profile::Draft2022.signal() => Profile::Draft2022,
+            Self::Auto => Profile::Current,
+        };
+        decode_signal(profile, data).map(|()| profile)
+    }
+
+    /// What a client does with an extension at a place: as [`placement`]. [`Auto`](Self::Auto) sends nothing in a ClientHello, so that
+    /// until the CertificateRequest the profiles do not differ for it.
+    #[must_use]
+    pub const fn placement(self, version: TlsVersion, place: Place, asked: bool) -> Placement {
+        let profile = match self {
+            Self::Fixed(profile) => profile,
+            Self::Auto => Profile::Current,
+        };
+        placement(profile, version, place, asked)
+    }
+
+    /// Whether a ClientHello may carry the extension at all: for TLS 1.2, which only profile `2022` knows (requirements 3.2, C11).
+    #[must_use]
+    pub const fn may_use_client_hello(self) -> bool {
+        matches!(self, Self::Fixed(Profile::Draft2022))
+    }
+
+    /// What the ClientHello carries for a client that says `form` in its Certificate: nothing unless TLS 1.2 is enabled for this server,
+    /// and the name, which anyone can read there, only if that was asked for (clientid-00 section 4, requirements C11, CLI-08).
+    #[must_use]
+    pub fn client_hello(self, tls12: bool, name_in_client_hello: bool, form: &ClientForm) -> Option<ClientForm> {
+        match (tls12 && self.may_use_client_hello(), name_in_client_hello) {
+            (false, _) => None,
+            (true, false) => Some(ClientForm::InCertificate),
+            (true, true) => Some(form.clone()),
+        }
+    }
+}
+
+impl Default for ClientProfile {
+    fn default() -> Self {
+        Self::Fixed(Profile::default())
+    }
+}
+
+impl From<Profile> for ClientProfile {
+    fn from(profile: Profile) -> Self {
+        Self::Fixed(profile)
+    }
+}
+
+impl fmt::Display for ClientProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// What a client says in its extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientForm {
@@ -149,12 +300,6 @@ pub fn decode_signal(profile: Profile, data: &[u8]) -> Result<(), ExtensionError
         (Profile::Current, [len, rest @ ..]) => Err(ExtensionError::Length { said: *len, found: rest.len() }),
         (Profile::Draft2022, _) => Err(ExtensionError::SignalNotEmpty { octets: data.len() }),
     }
-}
-
-/// The profile that a CertificateRequest's signal reveals, for clients set to `auto` (requirements 3.4, notes).
-#[must_use]
-pub fn reveal_profile(data: &[u8]) -> Option<Profile> {
-    [Profile::Current, Profile::Draft2022].into_iter().find(|profile| decode_signal(*profile, data).is_ok())
 }
 
 /// TLS versions that the profiles know.
@@ -296,7 +441,8 @@ impl ExtensionError {
 impl fmt::Display for ExtensionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Duplicate => f.write_str("expected dane_clientid once, found it twice"),
+            Self::Duplicate => f.write_str("expected dane_clientid once, found it more than once"),
+            Self::Length { said, found: 1 } => write!(f, "the length octet says {said}, but 1 octet of name follows"),
             Self::Length { said, found } => {
                 write!(f, "the length octet says {said}, but {found} octets of name follow")
             }
@@ -307,9 +453,10 @@ impl fmt::Display for ExtensionError {
             }
             Self::ServerNamed => f.write_str("expected a signal without name from the server, found a name"),
             Self::SignalNotEmpty { octets } => {
+                let noun = if *octets == 1 { "octet" } else { "octets" };
                 write!(
                     f,
-                    "expected an empty signal (profile 2022), found {octets} octets (a peer of the current profile?)"
+                    "expected an empty signal (profile 2022), found {octets} {noun} (a peer of the current profile?)"
                 )
             }
             Self::Unsolicited(place) => write!(f, "dane_clientid in {place} answers nothing that was asked"),

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 
-use crate::clientid::{ExtensionType, Profile, decode_client, decode_signal, reveal_profile};
+use crate::clientid::{ClientProfile, ExtensionTypes, Profile, decode_client, decode_signal};
 use crate::matching::{Conclusion, Credential, MatchOptions, MatchReport, Outcome, match_rrset};
 use crate::message::{
     CertificateMessage, CertificateRequestMessage, CertificateType, Extensions, MAX_CERTIFICATES, MAX_MESSAGE_LEN,
@@ -59,7 +59,7 @@ pub fn extension(data: &[u8]) {
             assert_eq!(decode_client(profile, &encoded), Ok(form));
         }
         assert_eq!(decode_signal(profile, data).is_ok(), data == profile.signal());
-        assert_eq!(reveal_profile(data) == Some(profile), data == profile.signal());
+        assert_eq!(ClientProfile::Auto.decode_signal(data) == Ok(profile), data == profile.signal());
     }
 }
 
@@ -103,8 +103,8 @@ pub fn certificate_message(octets: &[u8]) {
     for profile in [Profile::Current, Profile::Draft2022] {
         for certificate_type in [CertificateType::X509, CertificateType::RawPublicKey] {
             for signal_sent in [false, true] {
-                let extension_type = ExtensionType::DEFAULT;
-                let negotiated = Negotiated { extension_type, profile, signal_sent, certificate_type, context };
+                let extension_types = &ExtensionTypes::DEFAULT;
+                let negotiated = Negotiated { extension_types, profile, signal_sent, certificate_type, context };
                 let presented = read_client_certificate(octets, &negotiated);
                 assert!(parsed.is_ok() || presented.is_err());
             }
@@ -120,7 +120,11 @@ pub fn certificate_request(octets: &[u8]) {
     put(&mut body, 2, &rewrite_extensions(&message.extensions));
     assert_eq!(rewrite(13, &body), octets);
     for profile in [Profile::Current, Profile::Draft2022] {
-        let _ = message.signal(ExtensionType::DEFAULT, profile);
+        let signal = message.signal(&ExtensionTypes::DEFAULT, profile.into());
+        if let Ok(Some((_, found))) = signal {
+            assert_eq!(found, profile);
+            assert_eq!(message.signal(&ExtensionTypes::DEFAULT, ClientProfile::Auto), signal);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! TLS 1.3 Certificate and CertificateRequest messages, read without copying (RFC 9846 sections 4.4.2 and 4.5.1).
+//! Certificate and CertificateRequest messages, read without copying (RFC 9846 sections 4.4.2 and 4.5.1; for a client's Certificate of
+//! TLS 1.2 RFC 5246 section 7.4.2 and RFC 7250 section 3).
 //!
 //! A message is given whole, with its handshake header of four octets and without record headers; a CompressedCertificate after
 //! decompression. The TLS stack below has accepted it already. It is read a second time here because what the stack hands out is not
@@ -10,7 +11,8 @@ use core::fmt;
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 
 use crate::clientid::{
-    ExtensionError, ExtensionType, Place, Placement, Profile, TlsVersion, decode_client, decode_signal, placement,
+    ClientProfile, ExtensionError, ExtensionType, ExtensionTypes, Place, Placement, Profile, TlsVersion, decode_client,
+    placement,
 };
 use crate::matching::Credential;
 use crate::reason::Reason;
@@ -27,7 +29,7 @@ const CERTIFICATE: u8 = 11;
 /// HandshakeType certificate_request.
 const CERTIFICATE_REQUEST: u8 = 13;
 
-/// A Certificate message.
+/// A Certificate message of TLS 1.3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateMessage<'a> {
     /// The certificate_request_context: empty in the main handshake, that of the request after it.
@@ -57,13 +59,7 @@ impl<'a> CertificateMessage<'a> {
         body.end()?;
         let mut entries = Vec::new();
         while !list.0.is_empty() {
-            if entries.len() == MAX_CERTIFICATES {
-                return Err(MessageError::TooManyCertificates);
-            }
-            let data = list.prefixed(3)?;
-            if data.is_empty() {
-                return Err(MessageError::EmptyCertificate);
-            }
+            let data = list.certificate(entries.len())?;
             entries.push(CertificateEntry { data, extensions: Extensions::parse(list.prefixed(2)?)? });
         }
         Ok(Self { context, entries })
@@ -92,15 +88,22 @@ impl<'a> CertificateRequestMessage<'a> {
         Ok(Self { context, extensions })
     }
 
-    /// Whether the server says that it can do DANE, in the form of `profile`.
+    /// Whether the server says that it can do DANE: the first of `extension_types` that is there, and the profile of its signal. A
+    /// server signals every code point that it takes, so that several are no fault.
     ///
     /// # Errors
-    /// The extension stands twice, or is not the profile's signal.
-    pub fn signal(&self, extension_type: ExtensionType, profile: Profile) -> Result<bool, ExtensionError> {
-        match self.extensions.get(extension_type)? {
-            None => Ok(false),
-            Some(data) => decode_signal(profile, data).map(|()| true),
+    /// One of them stands twice, or what is there is no signal of `profile`.
+    pub fn signal(
+        &self,
+        extension_types: &ExtensionTypes,
+        profile: ClientProfile,
+    ) -> Result<Option<(ExtensionType, Profile)>, ExtensionError> {
+        let mut signal = None;
+        for kind in extension_types.as_slice() {
+            let data = self.extensions.get(&ExtensionTypes::from(*kind))?;
+            signal = signal.or(data.map(|data| (*kind, data)));
         }
+        signal.map(|(kind, data)| Ok((kind, profile.decode_signal(data)?))).transpose()
     }
 }
 
@@ -130,23 +133,19 @@ impl<'a> Extensions<'a> {
     /// The data of ours, if it is there.
     ///
     /// # Errors
-    /// [`ExtensionError::Duplicate`]. Other types are the business of the TLS stack.
-    pub fn get(&self, extension_type: ExtensionType) -> Result<Option<&'a [u8]>, ExtensionError> {
-        let mut ours = self.iter().filter(|(found, _)| *found == extension_type.get()).map(|(_, data)| data);
+    /// [`ExtensionError::Duplicate`]: more than one of ours (requirements 3.4 h). Other types are the business of the TLS stack.
+    pub fn get(&self, extension_types: &ExtensionTypes) -> Result<Option<&'a [u8]>, ExtensionError> {
+        let mut ours = self.iter().filter(|(found, _)| extension_types.contains(*found)).map(|(_, data)| data);
         let data = ours.next();
         if ours.next().is_some() { Err(ExtensionError::Duplicate) } else { Ok(data) }
-    }
-
-    fn has(&self, extension_type: ExtensionType) -> bool {
-        self.iter().any(|(found, _)| found == extension_type.get())
     }
 }
 
 /// What client and server have agreed on before the client's Certificate message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Negotiated<'a> {
-    /// The code point of `dane_clientid`.
-    pub extension_type: ExtensionType,
+    /// The code points of `dane_clientid` that the server takes, each of which it has signalled.
+    pub extension_types: &'a ExtensionTypes,
     /// The wire profile.
     pub profile: Profile,
     /// Whether the CertificateRequest carried the signal.
@@ -166,8 +165,8 @@ pub enum CertificateType {
     RawPublicKey,
 }
 
-/// Reads a client's Certificate message into what the decision procedure starts from (requirements 4.2 steps 4 and 5). Faults of the
-/// extension are part of the result, since they are decided upon there.
+/// Reads a client's Certificate message of TLS 1.3 into what the decision procedure starts from (requirements 4.2 steps 4 and 5).
+/// Faults of the extension are part of the result, since they are decided upon there.
 ///
 /// # Errors
 /// [`MessageError`]: the message itself is at fault. Aborts the handshake under either policy.
@@ -176,16 +175,11 @@ pub fn read_client_certificate(message: &[u8], negotiated: &Negotiated<'_>) -> R
     if message.context != negotiated.context {
         return Err(MessageError::OtherContext);
     }
-    let credential = match (negotiated.certificate_type, message.entries.as_slice()) {
-        (_, []) => None,
-        (CertificateType::RawPublicKey, [entry]) => {
-            Some(Credential::RawPublicKey(SubjectPublicKeyInfoDer::from(entry.data.to_vec())))
-        }
-        (CertificateType::RawPublicKey, _) => return Err(MessageError::SeveralRawPublicKeys),
-        (CertificateType::X509, entries) => {
-            let chain = entries.iter().map(|entry| CertificateDer::from(entry.data.to_vec()));
-            Some(Credential::X509(chain.collect()))
-        }
+    let certificates = message.entries.iter().map(|entry| entry.data);
+    let credential = match negotiated.certificate_type {
+        CertificateType::RawPublicKey if message.entries.len() > 1 => return Err(MessageError::SeveralRawPublicKeys),
+        CertificateType::RawPublicKey => certificates.map(raw_public_key).next(),
+        CertificateType::X509 => chain(certificates),
     };
     let client_id = match client_id(&message.entries, negotiated) {
         Ok(client_id) => client_id,
@@ -194,19 +188,56 @@ pub fn read_client_certificate(message: &[u8], negotiated: &Negotiated<'_>) -> R
     Ok(Presented { credential, client_id })
 }
 
+/// Reads a client's Certificate message of TLS 1.2, in which there are no extensions: `client_id` is what its ClientHello said. A list or
+/// key without octets is how a client has nothing to present (RFC 5246 section 7.4.6).
+///
+/// # Errors
+/// [`MessageError`]: the message itself is at fault. Aborts the handshake under either policy.
+pub fn read_client_certificate_tls12(
+    message: &[u8],
+    certificate_type: CertificateType,
+    client_id: ClientId,
+) -> Result<Presented, MessageError> {
+    let mut body = handshake(message, CERTIFICATE)?;
+    let mut content = Reader(body.prefixed(3)?);
+    body.end()?;
+    let credential = match certificate_type {
+        // One key in the place of the list; the length of the one is that of the other.
+        CertificateType::RawPublicKey => (!content.0.is_empty()).then(|| raw_public_key(content.0)),
+        CertificateType::X509 => {
+            let mut certificates = Vec::new();
+            while !content.0.is_empty() {
+                certificates.push(content.certificate(certificates.len())?);
+            }
+            chain(certificates.into_iter())
+        }
+    };
+    Ok(Presented { credential, client_id })
+}
+
+fn raw_public_key(octets: &[u8]) -> Credential {
+    Credential::RawPublicKey(SubjectPublicKeyInfoDer::from(octets.to_vec()))
+}
+
+/// `None` for no certificate.
+fn chain<'a>(certificates: impl Iterator<Item = &'a [u8]>) -> Option<Credential> {
+    let chain: Vec<_> = certificates.map(|octets| CertificateDer::from(octets.to_vec())).collect();
+    (!chain.is_empty()).then_some(Credential::X509(chain))
+}
+
 /// The extension of the first entry, which is the only one that may have it (requirements 3.4 h, i, l).
 fn client_id(entries: &[CertificateEntry<'_>], negotiated: &Negotiated<'_>) -> Result<ClientId, ExtensionError> {
-    let Negotiated { extension_type, profile, signal_sent, .. } = *negotiated;
+    let Negotiated { extension_types, profile, signal_sent, .. } = *negotiated;
     for (index, entry) in entries.iter().enumerate() {
         let place = if index == 0 { Place::ClientCertificate } else { Place::ClientCertificateLater };
-        if entry.extensions.has(extension_type)
+        if entry.extensions.iter().any(|(found, _)| extension_types.contains(found))
             && let Placement::Refuse(error) = placement(profile, TlsVersion::Tls13, place, signal_sent)
         {
             return Err(error);
         }
     }
     let Some(first) = entries.first() else { return Ok(ClientId::Absent) };
-    match first.extensions.get(extension_type)? {
+    match first.extensions.get(extension_types)? {
         None => Ok(ClientId::Absent),
         Some(data) => decode_client(profile, data).map(ClientId::Form),
     }
@@ -301,6 +332,15 @@ impl<'a> Reader<'a> {
     fn prefixed(&mut self, length_octets: usize) -> Result<&'a [u8], MessageError> {
         let len = self.number(length_octets)?;
         self.take(len)
+    }
+
+    /// A certificate or key, after so many before it.
+    fn certificate(&mut self, before: usize) -> Result<&'a [u8], MessageError> {
+        if before == MAX_CERTIFICATES {
+            return Err(MessageError::TooManyCertificates);
+        }
+        let octets = self.prefixed(3)?;
+        if octets.is_empty() { Err(MessageError::EmptyCertificate) } else { Ok(octets) }
     }
 
     fn extension(&mut self) -> Result<(u16, &'a [u8]), MessageError> {

@@ -114,6 +114,8 @@ macro_rules! reasons {
 reasons! {
     /// The TLS version is below what the listener allows (4.2 step 1).
     VersionTooLow = "version-too-low", ProtocolVersion, Never, Client;
+    /// TLS 1.2 without extended_master_secret, renegotiation_info, or with a suite that is not AEAD over ECDHE (4.2 steps 1, 20).
+    LegacyHandshake = "legacy-handshake", HandshakeFailure, Never, Client;
     /// extension_data does not decode (3.4 a, c, d, s).
     ExtensionUndecodable = "extension-undecodable", DecodeError, Never, Client;
     /// The extension stands twice, or in a message or entry where it does not belong (3.4 h, k, l).

@@ -134,7 +134,7 @@ impl State {
             HANDSHAKE_ENCRYPTED_EXTENSIONS => Some(ExtensionError::Unsolicited(Place::EncryptedExtensions)),
             HANDSHAKE_CERTIFICATE_REQUEST => {
                 let request = CertificateRequestMessage::parse(self.certificate_request.as_deref()?).ok()?;
-                request.signal(extension_type, profile).err()
+                request.signal(&extension_type.into(), profile.into()).err()
             }
             _ => None,
         }

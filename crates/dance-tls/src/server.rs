@@ -141,7 +141,7 @@ impl Acceptor {
         let message = state.certificate.as_deref().ok_or(Reason::CertificateMalformed)?;
         let raw_public_key = ffi::client_uses_raw_public_key(stream.ssl());
         let negotiated = message::Negotiated {
-            extension_type: self.extension_type,
+            extension_types: &self.extension_type.into(),
             profile: self.profile,
             signal_sent: self.signal.is_some(),
             certificate_type: if raw_public_key { CertificateType::RawPublicKey } else { CertificateType::X509 },

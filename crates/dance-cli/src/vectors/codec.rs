@@ -1,8 +1,8 @@
 //! Sections about octets: names, the extension, whole messages, records, patterns.
 
 use dance_core::clientid::{
-    ClientForm, ExtensionError, ExtensionType, Place, Placement, Profile, TlsVersion, decode_client, decode_signal,
-    placement,
+    ClientForm, ExtensionError, ExtensionType, ExtensionTypes, Place, Placement, Profile, TlsVersion, decode_client,
+    decode_signal, placement,
 };
 use dance_core::message::{
     CertificateMessage, CertificateRequestMessage, CertificateType, Extensions, Negotiated, read_client_certificate,
@@ -147,7 +147,7 @@ fn receive(case: &Value, data: &[u8]) -> Result<Receipt, Fault> {
 }
 
 fn read_block(profile: Profile, version: TlsVersion, place: Place, block: &Extensions<'_>) -> Receipt {
-    match block.get(ExtensionType::DEFAULT) {
+    match block.get(&ExtensionTypes::DEFAULT) {
         Ok(Some(data)) => read_at(profile, version, place, true, data),
         Ok(None) => Receipt::Absent,
         Err(error) => Receipt::Rejected(error),
@@ -186,7 +186,7 @@ fn negotiated(
     certificate_type: CertificateType,
     context: &[u8],
 ) -> Negotiated<'_> {
-    Negotiated { extension_type: ExtensionType::DEFAULT, profile, signal_sent, certificate_type, context }
+    Negotiated { extension_types: &ExtensionTypes::DEFAULT, profile, signal_sent, certificate_type, context }
 }
 
 /// A block with our extension once for each data.
@@ -242,9 +242,9 @@ fn read_message(receiver: &str, profile: Profile, message: &[u8]) -> Result<Rece
     match receiver {
         "client" => {
             let request = CertificateRequestMessage::parse(message).map_err(undecodable)?;
-            Ok(match request.signal(ExtensionType::DEFAULT, profile) {
-                Ok(true) => Receipt::Signal,
-                Ok(false) => Receipt::Absent,
+            Ok(match request.signal(&ExtensionTypes::DEFAULT, profile.into()) {
+                Ok(Some(_)) => Receipt::Signal,
+                Ok(None) => Receipt::Absent,
                 Err(error) => Receipt::Rejected(error),
             })
         }

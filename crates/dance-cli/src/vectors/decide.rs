@@ -5,7 +5,7 @@ use std::time::Duration;
 use dance_core::answer::{
     ChainEnd, DenialKind, Link, LinkState, LinkTimes, LookupFailure, MAX_ALIAS_LINKS, TlsaAnswer,
 };
-use dance_core::clientid::{ExtensionType, Profile};
+use dance_core::clientid::{ExtensionTypes, Profile};
 use dance_core::matching::{Conclusion, Credential, MatchOptions, match_rrset};
 use dance_core::message::{CertificateType, Negotiated, read_client_certificate};
 use dance_core::policy::{AllowList, OnLookupFailure, Policy, WildcardEndEntity};
@@ -254,7 +254,7 @@ fn presented(vectors: &Vectors, ext: &str, name: &str) -> Result<Presented, Faul
         .map(|(index, certificate)| (certificate.as_ref(), if index == 0 { block.as_slice() } else { &[] }))
         .collect();
     let negotiated = Negotiated {
-        extension_type: ExtensionType::DEFAULT,
+        extension_types: &ExtensionTypes::DEFAULT,
         profile: Profile::Current,
         signal_sent: ext != "unsolicited",
         certificate_type: CertificateType::X509,

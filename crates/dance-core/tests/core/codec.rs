@@ -1,8 +1,8 @@
 //! The extension's octets and places.
 
 use dance_core::clientid::{
-    ClientForm, ExtensionError, ExtensionType, Place, Placement, Profile, TlsVersion, decode_client, decode_signal,
-    placement, reveal_profile,
+    ClientForm, ClientProfile, ExtensionError, ExtensionType, Place, Placement, Profile, TlsVersion, decode_client,
+    decode_signal, placement,
 };
 use dance_core::name::NameError;
 use dance_core::reason::{Alert, Softening};
@@ -22,10 +22,10 @@ fn signals_have_the_octets_of_their_profile_and_reveal_it() {
     assert_eq!(Profile::Draft2022.signal(), []);
     for profile in BOTH {
         assert_eq!(decode_signal(profile, profile.signal()), Ok(()));
-        assert_eq!(reveal_profile(profile.signal()), Some(profile));
+        assert_eq!(ClientProfile::Auto.decode_signal(profile.signal()), Ok(profile));
         assert_eq!(Profile::from_name(profile.name()), Some(profile));
     }
-    assert_eq!(reveal_profile(b"\x01a"), None);
+    assert_eq!(ClientProfile::Auto.decode_signal(b"\x01a"), Err(ExtensionError::ServerNamed));
 }
 
 // CID-04, CID-05

@@ -1,6 +1,6 @@
 //! Certificate and CertificateRequest messages.
 
-use dance_core::clientid::{ClientForm, ExtensionError, ExtensionType, Place, Profile};
+use dance_core::clientid::{ClientForm, ClientProfile, ExtensionError, ExtensionType, ExtensionTypes, Place, Profile};
 use dance_core::matching::Credential;
 use dance_core::message::{
     CertificateMessage, CertificateRequestMessage, CertificateType, Extensions, MAX_CERTIFICATES, MAX_MESSAGE_LEN,
@@ -39,7 +39,7 @@ fn request(extensions: &[u8]) -> Vec<u8> {
 }
 
 const NEGOTIATED: Negotiated<'static> = Negotiated {
-    extension_type: ExtensionType::DEFAULT,
+    extension_types: &ExtensionTypes::DEFAULT,
     profile: Profile::Current,
     signal_sent: true,
     certificate_type: CertificateType::X509,
@@ -81,7 +81,7 @@ fn a_duplicate_is_found() {
     assert_eq!(ExtensionError::Duplicate.reason().alert(), Alert::IllegalParameter);
     let request = request(&[ours(b"\0"), ours(b"\0")].concat());
     let request = CertificateRequestMessage::parse(&request).unwrap();
-    assert_eq!(request.signal(ExtensionType::DEFAULT, Profile::Current), Err(ExtensionError::Duplicate));
+    assert_eq!(request.signal(&ExtensionTypes::DEFAULT, ClientProfile::default()), Err(ExtensionError::Duplicate));
 }
 
 // CID-14
@@ -111,7 +111,8 @@ fn the_extension_answers_a_signal_or_is_refused() {
 #[test]
 fn only_the_configured_code_point_is_ours() {
     let message = certificate(b"", &[entry(b"leaf", &ours(NAME))]);
-    let other = Negotiated { extension_type: ExtensionType::new(0xffdd).unwrap(), ..NEGOTIATED };
+    let other = ExtensionTypes::from(ExtensionType::new(0xffdd).unwrap());
+    let other = Negotiated { extension_types: &other, ..NEGOTIATED };
     assert_eq!(client_id(&message, &other), ClientId::Absent);
 }
 
@@ -141,16 +142,20 @@ fn the_context_is_that_of_the_request() {
 fn a_request_carries_the_signal_or_none() {
     let parse = |extensions: &[u8], profile| {
         let message = request(extensions);
-        CertificateRequestMessage::parse(&message).unwrap().signal(ExtensionType::DEFAULT, profile)
+        CertificateRequestMessage::parse(&message).unwrap().signal(&ExtensionTypes::DEFAULT, profile)
     };
     let algorithms = extension(13, b"\0\x02\x08\x04");
     for profile in [Profile::Current, Profile::Draft2022] {
-        assert_eq!(parse(&algorithms, profile), Ok(false));
-        assert_eq!(parse(&[algorithms.clone(), ours(profile.signal())].concat(), profile), Ok(true));
+        let found = Ok(Some((ExtensionType::DEFAULT, profile)));
+        for client in [ClientProfile::from(profile), ClientProfile::Auto] {
+            assert_eq!(parse(&algorithms, client), Ok(None));
+            assert_eq!(parse(&[algorithms.clone(), ours(profile.signal())].concat(), client), found);
+        }
     }
-    assert_eq!(parse(&ours(b""), Profile::Current), Err(ExtensionError::NoLength));
-    assert_eq!(parse(&ours(b"\0"), Profile::Draft2022), Err(ExtensionError::SignalNotEmpty { octets: 1 }));
-    assert_eq!(parse(&ours(NAME), Profile::Current), Err(ExtensionError::ServerNamed));
+    assert_eq!(parse(&ours(b""), Profile::Current.into()), Err(ExtensionError::NoLength));
+    assert_eq!(parse(&ours(b"\0"), Profile::Draft2022.into()), Err(ExtensionError::SignalNotEmpty { octets: 1 }));
+    assert_eq!(parse(&ours(NAME), Profile::Current.into()), Err(ExtensionError::ServerNamed));
+    assert_eq!(parse(&ours(NAME), ClientProfile::Auto), Err(ExtensionError::ServerNamed));
 }
 
 // SEC-14
