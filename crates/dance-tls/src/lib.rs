@@ -17,6 +17,7 @@
 //! | `transport` | the octets below TLS, and the lingering close |
 //! | `conn` | what a connection learns during its handshake and answers OpenSSL's callbacks with |
 //! | `credential` | certificates and keys from files |
+//! | `rollover` | a client's current and next credential, loaded anew without restart |
 //! | `ffi` | the only `unsafe` |
 #![deny(unsafe_code)]
 
@@ -31,6 +32,7 @@ mod ffi;
 #[doc(hidden)]
 pub mod misbehave;
 mod pending;
+mod rollover;
 mod server;
 mod stream;
 mod transport;
@@ -43,6 +45,7 @@ pub use error::{
     PeerAlert, TlsFailure,
 };
 pub use pending::{PendingClient, Resumed};
+pub use rollover::{CredentialFiles, Credentials, ReadyCredential, Rollover, RolloverError, Slot};
 pub use server::Acceptor;
 pub use stream::{ClientStream, CredentialType, Negotiated, TlsStream};
 pub use transport::Linger;
