@@ -1,6 +1,7 @@
 //! What `cargo xtask test` runs, in order: quick and telling first.
 
 use crate::fuzz;
+use crate::memory;
 use crate::peers;
 use crate::requirements;
 use crate::runner::{Context, Stop, run, succeeds};
@@ -23,6 +24,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { name: "requirements", what: "docs/requirements.md is true", optional: false, run: requirements_table },
     Group { name: "clippy", what: "no lints", optional: false, run: clippy },
     Group { name: "test", what: "unit, vector, property and end-to-end tests", optional: false, run: test },
+    Group { name: "memory", what: "the TLS tests under valgrind", optional: false, run: memory::check },
     Group { name: "wasm", what: "the core builds where there is no operating system", optional: true, run: wasm },
     Group { name: "vectors", what: "the command runs the conformance vectors", optional: false, run: vectors },
     Group { name: "demo", what: "the demo runs", optional: false, run: demo },

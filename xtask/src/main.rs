@@ -5,6 +5,7 @@
 
 mod fuzz;
 mod groups;
+mod memory;
 mod peers;
 mod requirements;
 mod runner;

@@ -23,13 +23,13 @@ const TLSLITE: &str = "tlslite-ng==0.8.2";
 
 /// Installs what is missing where this user may, and says what to install where not.
 pub(crate) fn provide(context: &Context) -> Result<(), Stop> {
-    debian_packages()?;
+    debian_packages(PROGRAMS)?;
     tlslite(context)
 }
 
-fn missing_packages() -> Vec<&'static str> {
+fn missing_packages(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
     let mut packages: Vec<_> =
-        PROGRAMS.iter().filter(|(program, _)| !installed(program)).map(|(_, package)| *package).collect();
+        programs.iter().filter(|(program, _)| !installed(program)).map(|(_, package)| *package).collect();
     packages.sort_unstable();
     packages.dedup();
     packages
@@ -42,8 +42,9 @@ fn installed(program: &str) -> bool {
     directories.map(|directory| directory.join(program)).any(|file| file.is_file())
 }
 
-fn debian_packages() -> Result<(), Stop> {
-    let packages = missing_packages();
+/// The same for these programs alone, each with its package.
+pub(crate) fn debian_packages(programs: &[(&str, &'static str)]) -> Result<(), Stop> {
+    let packages = missing_packages(programs);
     if packages.is_empty() {
         return Ok(());
     }
@@ -53,7 +54,7 @@ fn debian_packages() -> Result<(), Stop> {
     }
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())?;
-    match missing_packages().as_slice() {
+    match missing_packages(programs).as_slice() {
         [] => Ok(()),
         missing => Err(Stop::Skipped(format!("apt-get did not provide: {}", missing.join(" ")))),
     }
