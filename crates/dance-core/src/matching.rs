@@ -489,10 +489,7 @@ fn attempt<'a>(
     now: UnixTime,
     paths: &dyn PathValidator,
 ) -> Tried<Found> {
-    let intermediates: Vec<_> =
-        candidate.intermediates.iter().map(|node| CertificateDer::from(node.octets.as_ref())).collect();
-    let path = pkix::Path { end_entity: foot.octets, intermediates: &intermediates, anchor: candidate.anchor };
-    match pkix::judge(&path, now, paths) {
+    match pkix::judge_candidate(foot, candidate, now, paths) {
         Ok(not_after) => Tried::Accepted(Found { depth, not_after: Some(not_after) }),
         Err(fault) => Tried::Failed(fault),
     }

@@ -11,6 +11,8 @@ use core::fmt;
 use rustls_pki_types::{CertificateDer, Der, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath, anchor_from_trusted_cert};
 
+use crate::message::MAX_CERTIFICATES;
+use crate::search::{Budget, Candidate, End, Node, Tried, search};
 use crate::x509::{self, Certificate, CertificateError};
 
 /// Most certificates between end entity and trust anchor.
@@ -152,8 +154,47 @@ impl fmt::Display for PathFault {
     }
 }
 
+/// Whether an ordinary client certificate leads to one of `roots`: no TLSA record, no name. The chain's first certificate is the end
+/// entity; the others may stand in any order and include strangers. Gives the earliest notAfter of the path.
+///
+/// The rules are those of usage 1 (signatures, names, CA flag, path length, key usage, extended key usage clientAuth, dates on the root
+/// too), and so are the limits on what a chain may cost. Revocation is not looked at.
+///
+/// # Errors
+/// The fault of the first path that was tried, or that there is none.
+pub fn client_path(
+    chain: &[CertificateDer<'_>],
+    roots: &[CertificateDer<'_>],
+    now: UnixTime,
+    validator: &dyn PathValidator,
+) -> Result<UnixTime, PathFault> {
+    let malformed = PathFault { error: PathError::Malformed, depth: Some(0) };
+    let foot = chain.first().and_then(Node::new).ok_or(malformed)?;
+    let presented = chain.iter().take(MAX_CERTIFICATES).skip(1);
+    let nodes: Vec<_> = presented.filter(|octets| *octets != foot.octets).filter_map(Node::new).collect();
+    let ends: Vec<_> = roots.iter().filter_map(Node::new).map(End::Certificate).collect();
+    search(foot, &nodes, &ends, &mut Budget::new(), &mut |candidate| match judge_candidate(
+        foot, candidate, now, validator,
+    ) {
+        Ok(not_after) => Tried::Accepted(not_after),
+        Err(fault) => Tried::Failed(fault),
+    })
+}
+
+/// Judges a path that was put together by names.
+pub(crate) fn judge_candidate<'a>(
+    foot: Node<'a>,
+    candidate: &Candidate<'_, 'a>,
+    now: UnixTime,
+    validator: &dyn PathValidator,
+) -> Result<UnixTime, PathFault> {
+    let intermediates: Vec<_> =
+        candidate.intermediates.iter().map(|node| CertificateDer::from(node.octets.as_ref())).collect();
+    judge(&Path { end_entity: foot.octets, intermediates: &intermediates, anchor: candidate.anchor }, now, validator)
+}
+
 /// Judges a path and gives its earliest notAfter.
-pub(crate) fn judge(path: &Path<'_>, now: UnixTime, validator: &dyn PathValidator) -> Result<UnixTime, PathFault> {
+fn judge(path: &Path<'_>, now: UnixTime, validator: &dyn PathValidator) -> Result<UnixTime, PathFault> {
     let mut earliest: Option<UnixTime> = None;
     let anchor = match path.anchor {
         Anchor::Certificate(certificate) => Some(certificate),

@@ -7,6 +7,7 @@ mod answers;
 mod attacks;
 mod authority;
 mod certificates;
+mod client_paths;
 mod codec;
 mod decision;
 mod matching;
