@@ -191,6 +191,20 @@ impl TlsaAnswer {
         }
     }
 
+    /// The RRset, of which the procedure goes on.
+    ///
+    /// # Errors
+    /// For every other answer, the reason it becomes (requirements 4.2 step 11).
+    pub fn secure(&self) -> Result<&SecureTlsa, Reason> {
+        match self {
+            Self::Secure(secure) => Ok(secure),
+            Self::Denied(_) => Err(Reason::TlsaAbsent),
+            Self::Insecure => Err(Reason::DnssecInsecure),
+            Self::Bogus => Err(Reason::DnssecBogus),
+            Self::Indeterminate(failure) => Err(failure.reason()),
+        }
+    }
+
     /// What a reply's code means (RFC 1035 section 4.1.1): `None` for NOERROR and NXDOMAIN, which are answers.
     #[must_use]
     pub const fn from_rcode(rcode: u8) -> Option<Self> {

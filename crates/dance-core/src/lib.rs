@@ -15,6 +15,7 @@
 //! | [`tlsa`] | TLSA RDATA, wire, presentation and RFC 3597 form |
 //! | [`matching`], [`pkix`], [`x509`] | TLSA RRset x presented credential x time into an outcome for each record |
 //! | [`verdict`] | all of these, in the order of the specification, as one step machine |
+//! | [`ticket`] | a verified client into a session ticket's content, and that with a current answer back into one |
 //! | [`reason`] | why, and what follows from it: code, alert, whether policy `optional` softens it |
 //!
 //! A server's side in full, for a client with a raw public key. What lies between the two steps, one DNS look-up, is the caller's:
@@ -83,6 +84,7 @@ pub mod pkix;
 pub mod policy;
 pub mod reason;
 mod search;
+pub mod ticket;
 pub mod tlsa;
 pub mod verdict;
 pub mod x509;

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 use crate::answer::MAX_RECORDS;
 use crate::message::{MAX_CERTIFICATES, MAX_MESSAGE_LEN};
 use crate::name::ClientName;
-use crate::pkix::{self, PathFault, PathValidator};
+use crate::pkix::{self, PathError, PathFault, PathValidator};
 use crate::policy::WildcardEndEntity;
 use crate::search::{Budget, Candidate, End, Node, Tried, search};
 use crate::tlsa::{CertUsage, MatchingType, Selector, TlsaFields, TlsaRdata, Unusable};
@@ -36,6 +36,22 @@ pub enum Credential {
     RawPublicKey(SubjectPublicKeyInfoDer<'static>),
 }
 
+impl Credential {
+    /// SHA-256 of the SubjectPublicKeyInfo; for a certificate that does not parse (a `3 0 x` match does not need it to) of all of its
+    /// octets.
+    #[must_use]
+    pub fn key_digest(&self) -> [u8; 32] {
+        let octets: &[u8] = match self {
+            Self::RawPublicKey(spki) => spki,
+            Self::X509(chain) => {
+                let end_entity = chain.first().map_or(&[][..], |certificate| certificate);
+                Certificate::parse(end_entity).map_or(end_entity, |certificate| certificate.spki())
+            }
+        };
+        Sha256::digest(octets).into()
+    }
+}
+
 /// What the matching engine is allowed to do.
 #[derive(Clone, Debug)]
 pub struct MatchOptions {
@@ -45,6 +61,13 @@ pub struct MatchOptions {
     pub digest_agility: bool,
     /// Names of users under `_user` (requirements 2.5).
     pub user_mode: bool,
+}
+
+impl MatchOptions {
+    /// The domain of a user's name, where users are told by name (requirements 2.5).
+    fn user_domain(&self, name: &ClientName) -> Option<ClientName> {
+        if self.user_mode { name.without_user_label() } else { None }
+    }
 }
 
 /// No PKIX, digest agility on, no user names.
@@ -203,6 +226,13 @@ pub struct Match {
     pub user: Option<String>,
 }
 
+impl Match {
+    /// Whether a certificate of the path has expired by `now`.
+    pub(crate) fn path_ended(&self, now: UnixTime) -> bool {
+        self.not_after.is_some_and(|not_after| now > not_after)
+    }
+}
+
 /// Conclusion and, for each record, its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatchReport {
@@ -236,8 +266,9 @@ pub(crate) fn match_with(
     paths: &dyn PathValidator,
 ) -> MatchReport {
     // In user mode the certificate names the domain, and the user in it.
-    let domain = if options.user_mode { name.without_user_label() } else { None };
-    let mut rows = filter(records, credential, options, domain.is_some());
+    let domain = options.user_domain(name);
+    let raw_public_key = matches!(credential, Credential::RawPublicKey(_));
+    let mut rows = filter(records, raw_public_key, options, domain.is_some());
 
     let mut engine = Engine {
         leaf: Subject::of(credential),
@@ -288,30 +319,53 @@ pub(crate) fn match_with(
             Conclusion::Matched(Match { index: row.index, record: record.clone(), depth, not_after, user });
         return MatchReport { conclusion, records: rows };
     }
-    let conclusion = match mismatch {
-        Some(mismatch) => mismatch,
-        None if rows.iter().any(|row| row.outcome.is_usable()) => Conclusion::NoMatch,
-        None => Conclusion::NoUsable,
-    };
+    let conclusion = mismatch.unwrap_or_else(|| without_match(&rows));
     MatchReport { conclusion, records: rows }
 }
 
-/// Usability (requirements 5.2) and digest agility (5.3). Rows that are left to be tried come out as `NotReached`.
-fn filter(
+/// As [`match_with`] for a client that matched before by `known`, and whose certificates are no longer at hand: that record, octet for
+/// octet, must be there and count as much as it did.
+pub(crate) fn match_again(
     records: &[TlsaRdata],
-    credential: &Credential,
+    known: &Match,
+    name: &ClientName,
     options: &MatchOptions,
-    user_name: bool,
-) -> Vec<RecordOutcome> {
+    end_entity: WildcardEndEntity,
+    now: UnixTime,
+) -> MatchReport {
+    let user_name = options.user_domain(name).is_some();
+    // What else a raw public key makes unusable has other usages and selectors than `known`, and so no effect on it.
+    let mut rows = filter(records, false, options, user_name);
+    for (row, record) in rows.iter_mut().zip(records).filter(|(row, _)| row.outcome == Outcome::NotReached) {
+        // Who is not told as a user today is not who was, and the reverse.
+        if *record != known.record || known.user.is_some() != user_name {
+            row.outcome = Outcome::NoMatch;
+        } else if known.path_ended(now) {
+            row.outcome = Outcome::Path(PathFault { error: PathError::Expired, depth: None });
+        } else if row.usage == Some(CertUsage::DANE_EE) && end_entity == WildcardEndEntity::Reject {
+            row.outcome = Outcome::WildcardEndEntity;
+        } else {
+            row.outcome = Outcome::Matched;
+            let conclusion = Conclusion::Matched(Match { index: row.index, ..known.clone() });
+            return MatchReport { conclusion, records: rows };
+        }
+    }
+    MatchReport { conclusion: without_match(&rows), records: rows }
+}
+
+fn without_match(rows: &[RecordOutcome]) -> Conclusion {
+    if rows.iter().any(|row| row.outcome.is_usable()) { Conclusion::NoMatch } else { Conclusion::NoUsable }
+}
+
+/// Usability (requirements 5.2) and digest agility (5.3). Rows that are left to be tried come out as `NotReached`.
+fn filter(records: &[TlsaRdata], raw_public_key: bool, options: &MatchOptions, user_name: bool) -> Vec<RecordOutcome> {
     let too_many = records.len() > MAX_RECORDS;
     let usable = |record: &TlsaRdata| {
         if too_many {
             return Err(Outcome::UnusableTooMany);
         }
         let TlsaFields { usage, selector, .. } = record.usable().map_err(Outcome::Unusable)?;
-        if matches!(credential, Credential::RawPublicKey(_))
-            && (usage, selector) != (CertUsage::DANE_EE, Selector::SPKI)
-        {
+        if raw_public_key && (usage, selector) != (CertUsage::DANE_EE, Selector::SPKI) {
             return Err(Outcome::UnusableRawPublicKey);
         }
         if user_name && matches!(usage, CertUsage::PKIX_EE | CertUsage::DANE_EE) {
@@ -427,7 +481,7 @@ impl<'a> Engine<'a> {
 
     /// The end entity as the foot of a path.
     fn foot(&self) -> Result<Node<'a>, Outcome> {
-        self.leaf.node.ok_or(Outcome::Path(PathFault { error: pkix::PathError::Malformed, depth: Some(0) }))
+        self.leaf.node.ok_or(Outcome::Path(PathFault { error: PathError::Malformed, depth: Some(0) }))
     }
 
     /// Usage 2: the record names a trust anchor, presented or in the record itself. Configured roots play no part (TLSA-14).
@@ -572,8 +626,11 @@ impl<'a> Subject<'a> {
         }
         let ids = if uids.is_empty() { emails } else { uids };
         let &[id] = ids.as_slice() else { return None };
-        let fit = (1..=MAX_USER_ID_LEN).contains(&id.len());
-        let printable = id.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'@');
-        (fit && printable).then(|| alloc::format!("{}@{domain}", id.to_ascii_lowercase()))
+        is_user_id(id).then(|| alloc::format!("{}@{domain}", id.to_ascii_lowercase()))
     }
+}
+
+/// Whether this can stand before the `@` of an identity (requirements 2.5).
+pub(crate) fn is_user_id(id: &str) -> bool {
+    (1..=MAX_USER_ID_LEN).contains(&id.len()) && id.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'@')
 }

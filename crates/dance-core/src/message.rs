@@ -314,22 +314,22 @@ fn handshake(message: &[u8], expected: u8) -> Result<Reader<'_>, MessageError> {
 }
 
 /// Octets not read yet.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], MessageError> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], MessageError> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or(MessageError::Length)?;
         self.0 = rest;
         Ok(taken)
     }
 
     /// A big-endian number.
-    fn number(&mut self, octets: usize) -> Result<usize, MessageError> {
+    pub(crate) fn number(&mut self, octets: usize) -> Result<usize, MessageError> {
         Ok(self.take(octets)?.iter().fold(0, |number, octet| number << 8 | usize::from(*octet)))
     }
 
     /// A vector behind its length of so many octets (RFC 9846 section 3.4).
-    fn prefixed(&mut self, length_octets: usize) -> Result<&'a [u8], MessageError> {
+    pub(crate) fn prefixed(&mut self, length_octets: usize) -> Result<&'a [u8], MessageError> {
         let len = self.number(length_octets)?;
         self.take(len)
     }
@@ -348,7 +348,7 @@ impl<'a> Reader<'a> {
         Ok((u16::from_be_bytes([*high, *low]), self.prefixed(2)?))
     }
 
-    const fn end(&self) -> Result<(), MessageError> {
+    pub(crate) const fn end(&self) -> Result<(), MessageError> {
         if self.0.is_empty() { Ok(()) } else { Err(MessageError::Length) }
     }
 }

@@ -1,17 +1,18 @@
-//! The decision procedure of requirements 4.2, steps 5 to 17, as one step machine.
+//! The decision procedure of requirements 4.2, steps 5 to 18, as one step machine.
 //!
 //! [`Settings::start`] does what needs no DNS; [`NeedTlsa`] waits for the one look-up; its methods end in a [`Decision`]. The order
-//! allow-list, limits, look-up, match is in this file and nowhere else, and no step can be left out.
+//! allow-list, limits, look-up, match is in this file and nowhere else, and no step can be left out. [`Settings::start_again`] takes a
+//! client that is known, and no longer shows its certificates, through the same steps.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use rustls_pki_types::UnixTime;
-use sha2::{Digest as _, Sha256};
 
-use crate::answer::TlsaAnswer;
+use crate::answer::{SecureTlsa, TlsaAnswer};
 use crate::clientid::{ClientForm, ExtensionError, Profile};
-use crate::matching::{Conclusion, Credential, Match, MatchOptions, Outcome, RecordOutcome, match_with};
+use crate::matching::{
+    Conclusion, Credential, Match, MatchOptions, MatchReport, Outcome, RecordOutcome, match_again, match_with,
+};
 use crate::name::{ClientName, OwnerName, OwnerNameError, ServiceLabel};
 use crate::pkix::PathValidator;
 use crate::policy::{AllowList, OnLookupFailure, Policy, WildcardEndEntity};
@@ -118,69 +119,75 @@ impl Verdict {
     }
 }
 
-/// A client whose name DANE has established. Only the matching path of this crate makes one; headers, permits and tickets take this
-/// type, never a string.
+/// A client whose name DANE has established. Only the matching path of this crate makes one, and
+/// [`Settings::resume`](crate::ticket); headers, permits and tickets take this type, never a string.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedClient {
-    identity: Identity,
-    owner_name: OwnerName,
-    record: TlsaRdata,
-    depth: usize,
-    wildcard: Option<bool>,
-    valid_until: UnixTime,
-    key_digest: [u8; 32],
-}
+pub struct VerifiedClient(pub(crate) Established);
 
+/// What a verified client is, and what a ticket says that one was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Identity {
-    Name(ClientName),
-    User(String),
+pub(crate) struct Established {
+    pub(crate) name: ClientName,
+    pub(crate) owner_name: OwnerName,
+    pub(crate) matched: Match,
+    pub(crate) wildcard: Option<bool>,
+    pub(crate) valid_until: UnixTime,
+    pub(crate) key_digest: [u8; 32],
 }
 
 impl VerifiedClient {
     /// The client identity that the application is told: the client name, or `uid@domain` in user mode. Printable ASCII without spaces.
     #[must_use]
     pub fn identity(&self) -> &str {
-        match &self.identity {
-            Identity::Name(name) => name.as_str(),
-            Identity::User(user) => user,
-        }
+        self.0.matched.user.as_deref().unwrap_or_else(|| self.0.name.as_str())
+    }
+
+    /// The client name, which the allow-list is about: in user mode not the identity.
+    #[must_use]
+    pub const fn client_name(&self) -> &ClientName {
+        &self.0.name
     }
 
     /// Where the TLSA RRset was found.
     #[must_use]
     pub const fn owner_name(&self) -> &OwnerName {
-        &self.owner_name
+        &self.0.owner_name
     }
 
     /// The record that matched.
     #[must_use]
     pub const fn record(&self) -> &TlsaRdata {
-        &self.record
+        &self.0.matched.record
     }
 
     /// Where in the path it matched; 0 is the end entity.
     #[must_use]
     pub const fn depth(&self) -> usize {
-        self.depth
+        self.0.matched.depth
     }
 
     /// Whether the RRset was synthesised from a wildcard; `None` where that cannot be seen (AD mode).
     #[must_use]
     pub const fn wildcard(&self) -> Option<bool> {
-        self.wildcard
+        self.0.wildcard
     }
 
     /// When this must be checked anew (4.2 step 18).
     #[must_use]
     pub const fn valid_until(&self) -> UnixTime {
-        self.valid_until
+        self.0.valid_until
+    }
+
+    /// When the first certificate of the path expires; `None` for usage 3, which has no path.
+    #[must_use]
+    pub const fn path_not_after(&self) -> Option<UnixTime> {
+        self.0.matched.not_after
     }
 
     /// SHA-256 of the SubjectPublicKeyInfo that the client proved possession of.
     #[must_use]
     pub const fn key_digest(&self) -> &[u8; 32] {
-        &self.key_digest
+        &self.0.key_digest
     }
 }
 
@@ -219,13 +226,34 @@ impl Settings {
             return self.done(Reason::NameNotAllowed, Some(name), None);
         };
         match self.owner_name(&name) {
-            Ok(owner) => Step::NeedTlsa(NeedTlsa { settings: self, credential, name, owner, entry }),
+            Ok(owner) => {
+                let evidence = Evidence::Credential(credential);
+                Step::NeedTlsa(NeedTlsa { settings: self, evidence, name, owner, entry })
+            }
             Err(_) => self.done(Reason::WrongServiceLabel, Some(name), None),
         }
     }
 
+    /// Step 18 for a client whose certificates are no longer at hand, because its connection was resumed: from step 8 on as in
+    /// [`start`](Self::start), and it is authenticated if the record that matched still counts and its path has not expired.
+    #[must_use]
+    pub fn start_again<'a>(&'a self, client: &'a VerifiedClient) -> Step<'a> {
+        let VerifiedClient(known) = client;
+        let name = known.name.clone();
+        let Some(entry) = self.allow_list.admits(&name) else {
+            return self.done(Reason::NameNotAllowed, Some(name), None);
+        };
+        match self.owner_name(&name) {
+            Ok(owner) if owner == known.owner_name => {
+                let evidence = Evidence::Known(known);
+                Step::NeedTlsa(NeedTlsa { settings: self, evidence, name, owner, entry })
+            }
+            Ok(_) | Err(_) => self.done(Reason::WrongServiceLabel, Some(name), None),
+        }
+    }
+
     /// Requirements 2.2.
-    fn owner_name(&self, name: &ClientName) -> Result<OwnerName, OwnerNameError> {
+    pub(crate) fn owner_name(&self, name: &ClientName) -> Result<OwnerName, OwnerNameError> {
         match self.profile {
             Profile::Draft2022 => OwnerName::construct(name, self.service_label.as_ref()),
             Profile::Current => {
@@ -239,6 +267,20 @@ impl Settings {
 
     fn done<'a>(&self, reason: Reason, client_name: Option<ClientName>, owner_name: Option<OwnerName>) -> Step<'a> {
         Step::Done(Decision { verdict: self.refuse(reason), client_name, owner_name, records: Vec::new() })
+    }
+
+    /// Steps 12 to 15 for a client that is known by what it matched before.
+    pub(crate) fn match_again(&self, known: &Established, secure: &SecureTlsa, now: UnixTime) -> MatchReport {
+        let end_entity = self.end_entity(secure);
+        match_again(&secure.records, &known.matched, &known.name, &self.matching, end_entity, now)
+    }
+
+    /// What usage 3 counts for in this RRset. Where synthesis cannot be seen it is assumed.
+    const fn end_entity(&self, secure: &SecureTlsa) -> WildcardEndEntity {
+        match secure.wildcard {
+            Some(false) => WildcardEndEntity::Accept,
+            Some(true) | None => self.wildcard_ee,
+        }
     }
 
     /// FAIL and LOOKUPFAIL of 4.2: what the policy makes of a reason.
@@ -275,10 +317,19 @@ fn name_in_certificate(credential: &Credential) -> Option<ClientName> {
 #[derive(Debug)]
 pub struct NeedTlsa<'a> {
     settings: &'a Settings,
-    credential: &'a Credential,
+    evidence: Evidence<'a>,
     name: ClientName,
     owner: OwnerName,
     entry: usize,
+}
+
+/// What the records are compared with.
+#[derive(Debug)]
+enum Evidence<'a> {
+    /// What the client presented.
+    Credential(&'a Credential),
+    /// What it was before.
+    Known(&'a Established),
 }
 
 impl NeedTlsa<'_> {
@@ -320,22 +371,19 @@ impl NeedTlsa<'_> {
     /// Steps 11 to 16.
     #[must_use]
     pub fn answer(self, answer: &TlsaAnswer, now: UnixTime, paths: &dyn PathValidator) -> Decision {
-        let secure = match answer {
-            TlsaAnswer::Secure(secure) => secure,
-            TlsaAnswer::Denied(_) => return self.refused(Reason::TlsaAbsent, Vec::new()),
-            TlsaAnswer::Insecure => return self.refused(Reason::DnssecInsecure, Vec::new()),
-            TlsaAnswer::Bogus => return self.refused(Reason::DnssecBogus, Vec::new()),
-            TlsaAnswer::Indeterminate(failure) => {
-                return self.refused(failure.reason(), Vec::new());
+        let secure = match answer.secure() {
+            Ok(secure) => secure,
+            Err(reason) => return self.refused(reason, Vec::new()),
+        };
+        // Steps 12 to 16.
+        let report = match self.evidence {
+            Evidence::Credential(credential) => {
+                let options = &self.settings.matching;
+                let end_entity = self.settings.end_entity(secure);
+                match_with(&secure.records, credential, &self.name, options, end_entity, now, paths)
             }
+            Evidence::Known(known) => self.settings.match_again(known, secure, now),
         };
-        // Steps 12 to 16. Where synthesis cannot be seen it is assumed.
-        let end_entity = match secure.wildcard {
-            Some(false) => WildcardEndEntity::Accept,
-            Some(true) | None => self.settings.wildcard_ee,
-        };
-        let options = &self.settings.matching;
-        let report = match_with(&secure.records, self.credential, &self.name, options, end_entity, now, paths);
         let matched = match report.conclusion {
             Conclusion::Matched(matched) => matched,
             Conclusion::NameMismatch { .. } => return self.refused(Reason::SanMismatch, report.records),
@@ -346,15 +394,17 @@ impl NeedTlsa<'_> {
             Conclusion::NoUsable => return self.refused(Reason::NoUsableRecord, report.records),
         };
         let valid_until = matched.not_after.map_or(secure.valid_until, |not_after| not_after.min(secure.valid_until));
-        let client = VerifiedClient {
-            key_digest: Sha256::digest(spki(self.credential)).into(),
-            identity: identity(&self.name, &matched),
+        let client = VerifiedClient(Established {
+            name: self.name.clone(),
             owner_name: self.owner.clone(),
-            record: matched.record,
-            depth: matched.depth,
+            matched,
             wildcard: secure.wildcard,
             valid_until,
-        };
+            key_digest: match self.evidence {
+                Evidence::Credential(credential) => credential.key_digest(),
+                Evidence::Known(known) => known.key_digest,
+            },
+        });
         Decision {
             verdict: Verdict::Authenticated(client),
             client_name: Some(self.name),
@@ -369,21 +419,6 @@ impl NeedTlsa<'_> {
             client_name: Some(self.name),
             owner_name: Some(self.owner),
             records,
-        }
-    }
-}
-
-fn identity(name: &ClientName, matched: &Match) -> Identity {
-    matched.user.clone().map_or_else(|| Identity::Name(name.clone()), Identity::User)
-}
-
-/// The SubjectPublicKeyInfo octets; for a certificate that does not parse (a `3 0 x` match does not need it to), all of its octets.
-fn spki(credential: &Credential) -> &[u8] {
-    match credential {
-        Credential::RawPublicKey(spki) => spki,
-        Credential::X509(chain) => {
-            let end_entity: &[u8] = chain.first().map_or(&[], |certificate| certificate);
-            x509::Certificate::parse(end_entity).map_or(end_entity, |certificate| certificate.spki())
         }
     }
 }

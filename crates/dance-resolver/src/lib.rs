@@ -58,4 +58,4 @@ pub use limits::{
 pub use paths::path_builder;
 pub use resolver::Resolver;
 pub use source::{Detail, Link, Lookup, TlsaSource, Trace};
-pub use verifier::{Verified, Verifier};
+pub use verifier::{Evidence, Verified, Verifier};

@@ -1,11 +1,13 @@
 //! The one driver of the decision procedure: gateway, middleware, auth service and diagnosis all call [`Verifier::verify`], so
-//! that they cannot disagree.
+//! that they cannot disagree. [`Verifier::resume`] and [`Verifier::recheck`] are the same procedure later in a client's life.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use dance_core::UnixTime;
 use dance_core::answer::{LookupFailure, TlsaAnswer};
-use dance_core::verdict::{Decision, NeedTlsa, Presented, Settings, Step};
+use dance_core::ticket::{Ticket, TicketRefused};
+use dance_core::verdict::{Decision, NeedTlsa, Presented, Settings, Step, VerifiedClient};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
@@ -29,6 +31,15 @@ pub struct Verified {
     pub decision: Decision,
     /// How the answer was found; `None` where DNS was not asked, or did not answer within the driver's budget.
     pub trace: Option<Trace>,
+}
+
+/// What is left of a client on an open connection, for the check after the handshake.
+#[derive(Clone, Debug)]
+pub enum Evidence {
+    /// What it presented in a full handshake.
+    Presented(Arc<Presented>),
+    /// Who it was by its ticket: a resumed session has no chain.
+    Resumed(Box<VerifiedClient>),
 }
 
 impl<S: TlsaSource> Verifier<S> {
@@ -80,13 +91,46 @@ impl<S: TlsaSource> Verifier<S> {
         &self.source
     }
 
+    /// The time, from the clock that it decides by.
+    #[must_use]
+    pub fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    /// Step 2 of requirements 4.2: who the holder of a ticket is, by what is known already. Asks nobody and never waits, so that it can
+    /// be called inside a handshake.
+    ///
+    /// # Errors
+    /// [`TicketRefused`]: decline the ticket, and go on with a full handshake.
+    pub fn resume(&self, ticket: &Ticket) -> Result<VerifiedClient, TicketRefused> {
+        let lookup = self.source.cached(ticket.owner_name()).ok_or(TicketRefused::NoAnswer)?;
+        self.settings.resume(ticket, &lookup.answer, self.now())
+    }
+
+    /// Step 18 of requirements 4.2, for when [`VerifiedClient::valid_until`] of a client at `peer` has passed: the whole procedure once
+    /// more, on what is left of it. Only an authenticated client that has the identity it had may go on, until its new time; with every
+    /// other verdict, under either policy, close the connection. As [`verify`](Self::verify) in all else.
+    ///
+    /// How often is the caller's: an answer of TTL 0 makes a time that has passed at once.
+    pub async fn recheck(&self, evidence: &Evidence, peer: IpAddr) -> Verified {
+        let step = match evidence {
+            Evidence::Presented(presented) => self.settings.start(presented),
+            Evidence::Resumed(client) => self.settings.start_again(client),
+        };
+        self.finish(step, peer).await
+    }
+
     /// Steps 5 to 17 of requirements 4.2 for what a client at `peer` presented and proved possession of.
     ///
     /// Dropping the future gives up the look-up and frees its place. An answer in the source's cache takes no place: nothing is in
     /// flight for it. Must be called within a tokio runtime.
     pub async fn verify(&self, presented: &Presented, peer: IpAddr) -> Verified {
+        self.finish(self.settings.start(presented), peer).await
+    }
+
+    async fn finish(&self, step: Step<'_>, peer: IpAddr) -> Verified {
         let started = Instant::now();
-        let need = match self.settings.start(presented) {
+        let need = match step {
             Step::Done(decision) => return Verified { decision, trace: None },
             Step::NeedTlsa(need) => need,
         };
@@ -107,13 +151,13 @@ impl<S: TlsaSource> Verifier<S> {
             Ok(lookup) => self.decide(need, lookup),
             Err(_) => {
                 let answer = TlsaAnswer::Indeterminate(LookupFailure::Timeout);
-                Verified { decision: need.answer(&answer, self.clock.now(), crate::path_builder()), trace: None }
+                Verified { decision: need.answer(&answer, self.now(), crate::path_builder()), trace: None }
             }
         }
     }
 
     fn decide(&self, need: NeedTlsa<'_>, lookup: Lookup) -> Verified {
-        let decision = need.answer(&lookup.answer, self.clock.now(), crate::path_builder());
+        let decision = need.answer(&lookup.answer, self.now(), crate::path_builder());
         Verified { decision, trace: Some(lookup.trace) }
     }
 }

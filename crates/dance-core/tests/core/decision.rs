@@ -203,17 +203,18 @@ fn a_name_is_taken_from_a_certificate_only_if_it_holds_exactly_one() {
         let client = presented(&[&leaf], IN_CERTIFICATE);
         match settings.start(&client) {
             Step::NeedTlsa(need) => Ok(need.owner_name().to_string()),
-            Step::Done(decision) => Err(decision.verdict),
+            Step::Done(decision) => Err(Box::new(decision.verdict)),
         }
     };
-    let failed = || Err(Verdict::Unauthenticated(Reason::NoNameInCertificate));
+    let refused = |reason| Err(Box::new(Verdict::Unauthenticated(reason)));
+    let failed = || refused(Reason::NoNameInCertificate);
     assert_eq!(ask(&["Device1.Example.com"]), Ok(NAME.to_owned()));
     assert_eq!(ask(&[NAME, "device2.example.com"]), failed());
     assert_eq!(ask(&[NAME, NAME]), failed());
     assert_eq!(ask(&[]), failed());
     assert_eq!(ask(&["*.example.com"]), failed());
     assert_eq!(ask(&["device1.example.com."]), failed());
-    assert_eq!(ask(&["elsewhere.example.net"]), Err(Verdict::Unauthenticated(Reason::NameNotAllowed)));
+    assert_eq!(ask(&["elsewhere.example.net"]), refused(Reason::NameNotAllowed));
 
     let key = Credential::RawPublicKey(SubjectPublicKeyInfoDer::from(b"key".to_vec()));
     let client = Presented { credential: Some(key), client_id: IN_CERTIFICATE };
