@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dance_core::verdict::{Verdict, VerifiedClient};
 use dance_resolver::TlsaSource;
-use dance_tls::{Resumed, TlsStream};
+use dance_tls::{Accepted, Resumed, TlsStream};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -92,9 +92,13 @@ async fn admit<S: TlsaSource>(core: &Core<S>, stream: TcpStream, peer: SocketAdd
     let outcome = match timeout_at(deadline, core.acceptor.accept(stream)).await {
         Err(_) => Outcome::HandshakeTimeout,
         Ok(Err(error)) => Outcome::HandshakeFailed(error),
-        Ok(Ok(accepted)) => {
+        Ok(Ok(Accepted::Resumed(resumed))) => {
+            let h2 = resumed.negotiated().alpn.as_deref() == Some(b"h2");
+            return Some(Admitted { tls: resumed.stream, client: Some(Box::new(resumed.client)), h2 });
+        }
+        Ok(Ok(Accepted::Pending(accepted))) => {
             let client = pending.insert(accepted);
-            let presented = client.presented().clone();
+            let presented = Arc::clone(client.presented());
             tokio::select! {
                 biased;
                 verified = core.verifier.verify(&presented, peer.ip()) => {

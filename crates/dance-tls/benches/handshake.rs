@@ -49,7 +49,7 @@ impl<F: Future> Future for Timed<F> {
 async fn handshake(acceptor: &Acceptor, connector: &Connector) -> (Duration, Duration) {
     let (client, server) = tokio::io::duplex(64 * 1024);
     let server = Timed::new(async {
-        let pending = acceptor.accept(server).await.unwrap();
+        let pending = acceptor.accept(server).await.unwrap().pending().unwrap();
         let Resumed::Open(mut stream) = pending.resume(&Verdict::NotDane(Reason::NoClientName)).await else {
             panic!("the verdict was to go on")
         };

@@ -48,10 +48,11 @@ async fn server(count: usize) {
     let mut open = Vec::with_capacity(count);
     let mut pending = Vec::with_capacity(count);
     let first = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
-    pending.push(first);
+    pending.push(first.pending().unwrap());
     let before = resident_kib();
     while pending.len() < count {
-        pending.push(acceptor.accept(listener.accept().await.unwrap().0).await.unwrap());
+        let accepted = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+        pending.push(accepted.pending().unwrap());
     }
     let report = |what: &str, kib: u64| println!("{what:<40} {:>6.1} KiB each", kib as f64 / (count - 1) as f64);
     report("waiting for the verdict", resident_kib() - before);

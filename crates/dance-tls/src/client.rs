@@ -19,7 +19,7 @@ use crate::conn::{ClientSide, Conn, ServerRefusal, Side, State};
 use crate::error::{AlertDescription, ConfigError, ConnectError, TlsFailure, because, words};
 use crate::ffi;
 use crate::stream::{ClientStream, CredentialType, HANDSHAKE_FAILURE, OpenStream};
-use crate::transport::{Linger, Transport};
+use crate::transport::{Gate, Linger, Transport};
 
 /// Turns connections into authenticated ones. Built once, cheap to clone.
 #[derive(Clone)]
@@ -150,7 +150,7 @@ impl Connector {
         #[cfg(feature = "misbehave")]
         let conn = crate::misbehave::install(&mut ssl, conn, self.rewrite.as_ref());
         ffi::attach(&mut ssl, conn)?;
-        SslStream::new(ssl, Transport::new(stream))
+        SslStream::new(ssl, Transport::new(stream, Gate::default()))
     }
 
     /// Whose fault it is that the handshake failed.

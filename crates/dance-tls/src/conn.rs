@@ -11,6 +11,7 @@ use openssl::ssl::{SslRef, SslVersion};
 use openssl_sys as sys;
 
 use crate::ffi;
+use crate::transport::Gate;
 
 /// HandshakeType (RFC 9846 section 4).
 const HANDSHAKE_SERVER_HELLO: u8 = 2;
@@ -52,6 +53,8 @@ pub(crate) enum Side {
     Server {
         /// `extension_data` for CertificateRequest; `None` where DANE is off.
         signal: Option<&'static [u8]>,
+        /// Closed when the client's Certificate comes in, in TLS 1.2.
+        gate: Gate,
     },
     Client(ClientSide),
 }
@@ -175,7 +178,7 @@ impl Conn {
     /// OpenSSL is building a message that may carry the extension.
     pub(crate) fn add_extension(&self, context: u32, chain_index: usize) -> Addition<'_> {
         match &self.side {
-            Side::Server { signal } => match (context, signal) {
+            Side::Server { signal, .. } => match (context, signal) {
                 (sys::SSL_EXT_TLS1_3_CERTIFICATE_REQUEST, Some(signal)) => Addition::Data(signal),
                 (sys::SSL_EXT_TLS1_3_NEW_SESSION_TICKET, _) => {
                     self.state().verdict_alert.map_or(Addition::Nothing, Addition::Alert)
@@ -204,12 +207,9 @@ impl Conn {
         chain_index: usize,
         data: &[u8],
     ) -> Result<(), u8> {
-        let version = match ssl.version2() {
-            Some(SslVersion::TLS1_3) => TlsVersion::Tls13,
-            _ => TlsVersion::Tls12,
-        };
+        let version = version(ssl);
         let place = self.place(context, chain_index);
-        let asked = matches!(&self.side, Side::Server { signal: Some(_) });
+        let asked = matches!(&self.side, Side::Server { signal: Some(_), .. });
         let mut state = self.state();
         let result = match placement(self.profile, version, place, asked) {
             Placement::Ignore => Ok(()),
@@ -269,13 +269,16 @@ impl Conn {
 
     /// A whole handshake message, before OpenSSL interprets it or after it was sent. What is kept is bounded by
     /// OpenSSL's max_cert_list.
-    pub(crate) fn on_handshake_message(&self, direction: Direction, message: &[u8]) {
+    pub(crate) fn on_handshake_message(&self, ssl: &SslRef, direction: Direction, message: &[u8]) {
         let Some(&message_type) = message.first() else {
             return;
         };
         let mut state = self.state();
         match (&self.side, direction, message_type) {
-            (Side::Server { .. }, Direction::Received, HANDSHAKE_CERTIFICATE) => {
+            (Side::Server { gate, .. }, Direction::Received, HANDSHAKE_CERTIFICATE) => {
+                if version(ssl) == TlsVersion::Tls12 {
+                    gate.close();
+                }
                 state.certificate = Some(message.to_vec());
             }
             (Side::Server { .. }, Direction::Sent, HANDSHAKE_CERTIFICATE_REQUEST) => state.asked = true,
@@ -308,6 +311,14 @@ impl Conn {
             Direction::Received => state.alert_received = Some(description),
             Direction::Sent => state.alert_sent = Some(description),
         }
+    }
+}
+
+/// The version, once negotiated.
+pub(crate) fn version(ssl: &SslRef) -> TlsVersion {
+    match ssl.version2() {
+        Some(SslVersion::TLS1_3) => TlsVersion::Tls13,
+        _ => TlsVersion::Tls12,
     }
 }
 

@@ -329,13 +329,13 @@ unsafe extern "C" fn on_message(
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: OpenSSL passes the SSL object it works on, and `len` octets of `data`; both outlive the callback.
         let (found, data) = unsafe { (conn_of(ssl), octets(data.cast(), len)) };
-        let Some((_, conn)) = found else {
+        let Some((ssl, conn)) = found else {
             return;
         };
         let direction = if write == 0 { Direction::Received } else { Direction::Sent };
         match content_type {
             RT_ALERT => conn.on_alert(direction, data),
-            RT_HANDSHAKE => conn.on_handshake_message(direction, data),
+            RT_HANDSHAKE => conn.on_handshake_message(ssl, direction, data),
             _ => {}
         }
     }));

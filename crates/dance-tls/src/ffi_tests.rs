@@ -11,6 +11,7 @@ use openssl::ssl::{Ssl, SslContext, SslMethod};
 
 use super::*;
 use crate::conn::Side;
+use crate::transport::Gate;
 
 /// A Rust type's name in C.
 pub(super) trait CType {
@@ -168,7 +169,7 @@ fn callbacks_refuse_what_they_do_not_know() {
 #[test]
 fn callbacks_work_with_state() {
     let mut known = ssl();
-    attach(&mut known, Conn::new(Profile::Current, Side::Server { signal: Some(&[0]) })).unwrap();
+    attach(&mut known, Conn::new(Profile::Current, Side::Server { signal: Some(&[0]), gate: Gate::default() })).unwrap();
     assert_eq!(call_add(known.as_ptr(), openssl_sys::SSL_EXT_TLS1_3_CERTIFICATE_REQUEST), (1, 0));
     assert_eq!(call_parse(known.as_ptr(), ptr::null(), 0), (0, 50));
     // SAFETY: an alert of two octets.
@@ -180,7 +181,7 @@ fn callbacks_work_with_state() {
 #[test]
 fn callbacks_keep_panics_to_themselves() {
     let mut known = ssl();
-    attach(&mut known, Conn::new(Profile::Current, Side::Server { signal: Some(&[0]) })).unwrap();
+    attach(&mut known, Conn::new(Profile::Current, Side::Server { signal: Some(&[0]), gate: Gate::default() })).unwrap();
     conn(&known).unwrap().state().panic = true;
     assert_eq!(call_add(known.as_ptr(), openssl_sys::SSL_EXT_TLS1_3_NEW_SESSION_TICKET), (-1, 80));
     assert_eq!(call_parse(known.as_ptr(), ptr::null(), 0), (0, 80));
@@ -212,7 +213,7 @@ async fn key_update_while_pending() {
     for verdict in [Verdict::Abort(Reason::NoMatch), Verdict::NotDane(Reason::NoClientName)] {
         let (client, server) = tokio::io::duplex(10_000);
         let (pending, client) = tokio::join!(acceptor.accept(server), connector.connect("server.test", client));
-        let (mut pending, mut client) = (pending.unwrap(), client.unwrap());
+        let (mut pending, mut client) = (pending.unwrap().pending().unwrap(), client.unwrap());
         // SAFETY: the stream owns a live SSL object. SSL_key_update(3).
         assert_eq!(unsafe { SSL_key_update(client.open.ssl().as_ptr(), SSL_KEY_UPDATE_REQUESTED) }, 1);
         client.write_all(b"request").await.unwrap();

@@ -44,8 +44,8 @@ pub use error::{
     AcceptError, AlertDescription, ClientAuthRefused, ConfigError, ConnectError, CredentialError, CredentialSource,
     PeerAlert, TlsFailure,
 };
-pub use pending::{PendingClient, Resumed};
+pub use pending::{PendingClient, Resumed, ResumedClient};
 pub use rollover::{CredentialFiles, Credentials, ReadyCredential, Rollover, RolloverError, Slot};
-pub use server::Acceptor;
+pub use server::{Accepted, Acceptor};
 pub use stream::{ClientStream, CredentialType, Negotiated, TlsStream};
 pub use transport::Linger;

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use dance_core::clientid::TlsVersion;
 use dance_core::reason::Reason;
-use dance_core::verdict::{Presented, Verdict};
+use dance_core::verdict::{Presented, Verdict, VerifiedClient};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 use tracing::debug;
@@ -34,7 +35,7 @@ use crate::transport::{Linger, Transport};
 /// fn try_it(open: dance_tls::TlsStream<Stream>) { use_it(open) }
 /// ```
 pub struct PendingClient<S: AsyncRead + AsyncWrite + Unpin> {
-    presented: Presented,
+    presented: Arc<Presented>,
     server_name: Option<String>,
     negotiated: Negotiated,
     /// Taken by [`Self::resume`]; what is left is for `drop`.
@@ -57,19 +58,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> fmt::Debug for PendingClient<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> PendingClient<S> {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         stream: SslStream<Transport<S>>,
         presented: Presented,
         server_name: Option<String>,
         negotiated: Negotiated,
         linger: Linger,
     ) -> Self {
-        Self { presented, server_name, negotiated, held: Some(Held { stream, linger }) }
+        Self { presented: Arc::new(presented), server_name, negotiated, held: Some(Held { stream, linger }) }
     }
 
-    /// What to decide about.
+    /// What to decide about. Shared, so that whoever decides can keep it beyond the pause.
     #[must_use]
-    pub const fn presented(&self) -> &Presented {
+    pub const fn presented(&self) -> &Arc<Presented> {
         &self.presented
     }
 
@@ -103,8 +104,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingClient<S> {
         self.held.as_ref().map(|held| held.stream.get_ref().get_ref())
     }
 
-    /// Resolves when the client goes away. Reads one TLS record at most, which stays inside OpenSSL; a client that has
-    /// sent application data is not watched any further. Can be dropped and called again.
+    /// Resolves when the client goes away. Keeps one record of application data at most, inside OpenSSL; a client that
+    /// has sent some is not watched any further. Can be dropped and called again.
     pub async fn closed(&mut self) {
         if let Some(held) = &mut self.held
             && Pin::new(&mut held.stream).peek(&mut [0]).await.is_ok()
@@ -121,7 +122,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingClient<S> {
         };
         match verdict {
             Verdict::Authenticated(_) | Verdict::Unauthenticated(_) | Verdict::NotDane(_) => {
-                Resumed::Open(TlsStream { open: OpenStream::new(stream, false) })
+                let mut open = OpenStream::new(stream, false);
+                open.pass_on_now();
+                Resumed::Open(TlsStream { open })
             }
             Verdict::Abort(reason) => {
                 refuse(&mut stream, *reason);
@@ -151,9 +154,10 @@ pub enum Resumed<S> {
     Refused,
 }
 
-/// Makes OpenSSL write the reason's alert and end the connection. The alert waits in the transport.
+/// Has the reason's alert written and the connection ended. The alert waits in the transport.
 ///
-/// In TLS 1.3 the handshake is complete here, and OpenSSL has no call that sends an alert of one's choice. But it
+/// In TLS 1.2 the server's last flight has not left, so the client is still in its handshake and takes an alert in the
+/// clear. In TLS 1.3 the handshake is complete here, and OpenSSL has no call that sends an alert of one's choice. But it
 /// builds a NewSessionTicket on request, asks for its extensions, and takes an alert for an answer. To the client this
 /// looks like any late refusal (RFC 9846 appendix on client authentication): the server writes with application keys
 /// since its Finished.
@@ -164,6 +168,9 @@ pub(crate) fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<T
     let sent = |stream: &SslStream<Transport<S>>| {
         ffi::conn(stream.ssl()).is_some_and(|conn| conn.state().alert_sent.is_some())
     };
+    if stream.get_mut().refuse(reason.alert().code()) {
+        return;
+    }
     let mut cx = Context::from_waker(Waker::noop());
     if let Some(conn) = ffi::conn(stream.ssl()) {
         conn.refuse_with(reason.alert().code());
@@ -181,4 +188,29 @@ pub(crate) fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<T
     // The peer has broken or ended the connection while it was pending, or OpenSSL has changed. Either way it is
     // closed.
     debug!(%reason, "the client is refused by a close, without alert");
+}
+
+/// A client that needs no verdict: its ticket holds one that still stands.
+#[derive(Debug)]
+pub struct ResumedClient<S> {
+    /// Who it is.
+    pub client: VerifiedClient,
+    /// The open connection.
+    pub stream: TlsStream<S>,
+    pub(crate) server_name: Option<String>,
+    pub(crate) negotiated: Negotiated,
+}
+
+impl<S> ResumedClient<S> {
+    /// The server name that the client asked for (RFC 6066 section 3), as sent.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// All that was negotiated.
+    #[must_use]
+    pub const fn negotiated(&self) -> &Negotiated {
+        &self.negotiated
+    }
 }

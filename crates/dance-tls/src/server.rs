@@ -19,12 +19,32 @@ use crate::conn::{Conn, Side, State};
 use crate::credential::subject;
 use crate::error::{AcceptError, AlertDescription, ConfigError, TlsFailure, because, words};
 use crate::ffi;
-use crate::pending::{PendingClient, refuse};
+use crate::pending::{PendingClient, ResumedClient, refuse};
 use crate::stream::Negotiated;
-use crate::transport::{Linger, Transport};
+use crate::transport::{Gate, Linger, Transport};
 
 /// Sessions are never resumed; OpenSSL wants a context for them all the same when it asks for certificates.
 const SESSION_ID_CONTEXT: &[u8] = b"dance";
+
+/// A client whose handshake is complete, with possession of its key proven.
+#[derive(Debug)]
+pub enum Accepted<S: AsyncRead + AsyncWrite + Unpin> {
+    /// It has presented itself anew, and waits for a verdict.
+    Pending(PendingClient<S>),
+    /// It has resumed a session that began with a verdict which still stands.
+    Resumed(ResumedClient<S>),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Accepted<S> {
+    /// The client that waits for a verdict: on a server without resumption, every one.
+    #[must_use]
+    pub fn pending(self) -> Option<PendingClient<S>> {
+        match self {
+            Self::Pending(pending) => Some(pending),
+            Self::Resumed(_) => None,
+        }
+    }
+}
 
 /// Turns connections into pending clients. Built once, cheap to clone.
 #[derive(Clone)]
@@ -90,12 +110,13 @@ impl Acceptor {
         })
     }
 
-    /// Runs the handshake up to and including the client's Finished. Time limits are the caller's. A client that is
-    /// refused is given [`ServerConfig::linger`] to read its alert before this returns.
+    /// Runs the handshake up to and including the client's Finished. In TLS 1.2 the server's own, which comes after it,
+    /// waits for the verdict. Time limits are the caller's. A client that is refused is given
+    /// [`ServerConfig::linger`] to read its alert before this returns.
     ///
     /// # Errors
     /// [`AcceptError`].
-    pub async fn accept<S>(&self, stream: S) -> Result<PendingClient<S>, AcceptError>
+    pub async fn accept<S>(&self, stream: S) -> Result<Accepted<S>, AcceptError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -108,7 +129,9 @@ impl Acceptor {
         if let Err(error) = Pin::new(&mut stream).accept().await {
             let state = take_state(&stream);
             let error = self.classify(&state, &error, &mut stream);
-            if state.alert_sent.is_some() {
+            if let Some(alert) = state.alert_sent {
+                // Where OpenSSL wrote it behind the gate, it is all that may leave from there.
+                stream.get_mut().refuse(alert);
                 stream.get_mut().linger(self.linger).await;
             }
             return Err(error);
@@ -123,16 +146,17 @@ impl Acceptor {
         };
         let server_name = stream.ssl().servername(NameType::HOST_NAME).map(str::to_owned);
         let negotiated = Negotiated::of(stream.ssl());
-        Ok(PendingClient::new(stream, presented, server_name, negotiated, self.linger))
+        Ok(Accepted::Pending(PendingClient::new(stream, presented, server_name, negotiated, self.linger)))
     }
 
     fn start<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<SslStream<Transport<S>>, ErrorStack> {
         let mut ssl = Ssl::new(&self.context)?;
-        let conn = Conn::new(self.profile, Side::Server { signal: self.signal });
+        let gate = Gate::default();
+        let conn = Conn::new(self.profile, Side::Server { signal: self.signal, gate: gate.clone() });
         #[cfg(feature = "misbehave")]
         let conn = crate::misbehave::install(&mut ssl, conn, self.rewrite.as_ref());
         ffi::attach(&mut ssl, conn)?;
-        SslStream::new(ssl, Transport::new(stream))
+        SslStream::new(ssl, Transport::new(stream, gate))
     }
 
     /// The client's Certificate message as core reads it.

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use dance_core::clientid::TlsVersion;
-use openssl::ssl::{self, SslRef, SslVersion};
+use openssl::ssl::{self, SslRef};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_openssl::SslStream;
 
+use crate::conn::version;
 use crate::error::{AlertDescription, ClientAuthRefused, PeerAlert, because};
 use crate::ffi;
 use crate::transport::Transport;
@@ -32,10 +33,7 @@ pub struct Negotiated {
 impl Negotiated {
     pub(crate) fn of(ssl: &SslRef) -> Self {
         Self {
-            version: match ssl.version2() {
-                Some(SslVersion::TLS1_3) => TlsVersion::Tls13,
-                _ => TlsVersion::Tls12,
-            },
+            version: version(ssl),
             cipher_suite: ssl.current_cipher().and_then(|cipher| cipher.standard_name()).unwrap_or("unknown"),
             group: ffi::group_name(ssl).map(str::to_owned),
             alpn: ssl.selected_alpn_protocol().map(<[u8]>::to_vec),
@@ -55,6 +53,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> OpenStream<S> {
     pub(crate) fn new(mut tls: SslStream<Transport<S>>, client: bool) -> Self {
         tls.get_mut().open();
         Self { tls, client }
+    }
+
+    /// What the handshake has left to send goes out now, as far as it can without waiting, whether anybody reads or
+    /// writes next or not.
+    pub(crate) fn pass_on_now(&mut self) {
+        self.tls.get_mut().pass_on_now();
     }
 
     pub(crate) fn get_ref(&self) -> &S {

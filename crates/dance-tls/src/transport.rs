@@ -1,9 +1,12 @@
 //! The byte stream below TLS. During a handshake it takes whatever OpenSSL writes and passes it on when OpenSSL next
 //! waits for the peer, so that an alert is never lost to a full socket, and can be made where nothing can be awaited.
+//! A server of TLS 1.2 holds back what comes after its client's Certificate until there is a verdict.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -26,6 +29,29 @@ impl Default for Linger {
     }
 }
 
+/// Closed by the callback that sees the client's Certificate, for the transport that carries it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// What OpenSSL writes from here on waits for the verdict.
+    pub(crate) fn close(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn open(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How many octets a closed gate takes. A server's last flight is of 51 to 57; what comes after it are answers to a
+/// client that asks to renegotiate, which is free to ask as often as it likes.
+const MAX_HELD: usize = 4096;
+
 #[derive(Debug)]
 pub(crate) struct Transport<S> {
     inner: S,
@@ -33,14 +59,17 @@ pub(crate) struct Transport<S> {
     out: Vec<u8>,
     sent: usize,
     gather: bool,
+    gate: Gate,
+    /// Written by OpenSSL behind the closed gate.
+    held: Vec<u8>,
     /// What failed, for [`Self::take_error`]: OpenSSL does not hand errors on as they are.
     error: Option<io::Error>,
 }
 
 impl<S> Transport<S> {
     /// In handshake mode.
-    pub(crate) const fn new(inner: S) -> Self {
-        Self { inner, out: Vec::new(), sent: 0, gather: true, error: None }
+    pub(crate) const fn new(inner: S, gate: Gate) -> Self {
+        Self { inner, out: Vec::new(), sent: 0, gather: true, gate, held: Vec::new(), error: None }
     }
 
     /// The error that OpenSSL has met in the stream, or has been spared: a write that fails looks to OpenSSL like one
@@ -50,9 +79,25 @@ impl<S> Transport<S> {
         self.error.take()
     }
 
-    /// Ends handshake mode: from here on writes go straight through.
-    pub(crate) const fn open(&mut self) {
+    /// Ends handshake mode: what the gate held may go, and from here on writes go straight through.
+    pub(crate) fn open(&mut self) {
         self.gather = false;
+        self.gate.open();
+        self.out.append(&mut self.held);
+    }
+
+    /// Where the gate is closed, drops what it held and has this alert go in its place: a record in the clear, since the
+    /// peer has not been told to expect any other. False where the gate is open: then OpenSSL has to make the alert.
+    pub(crate) fn refuse(&mut self, alert: u8) -> bool {
+        /// ContentType alert, version TLS 1.2, two octets: AlertLevel fatal, and which (RFC 5246 sections 6.2.1, 7.2).
+        const FATAL_ALERT: [u8; 6] = [21, 3, 3, 0, 2, 2];
+        if !self.gate.is_closed() {
+            return false;
+        }
+        self.held = Vec::new();
+        self.out.extend(FATAL_ALERT);
+        self.out.push(alert);
+        true
     }
 
     pub(crate) const fn get_ref(&self) -> &S {
@@ -93,14 +138,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
         }
     }
 
+    /// Passes on what can be passed on without waiting. True if that was all. What failed will fail again for whoever
+    /// reads or writes next.
+    pub(crate) fn pass_on_now(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(self.poll_pass_on(&mut cx), Poll::Ready(Ok(())))
+    }
+
     /// The part of [`Self::linger`] that can be done without waiting.
     pub(crate) fn linger_now(&mut self) {
         /// How much of what the peer has sent is thrown away.
         const READS: usize = 16;
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        if !matches!(self.poll_pass_on(&mut cx), Poll::Ready(Ok(()))) {
+        if !self.pass_on_now() {
             return;
         }
+        let mut cx = Context::from_waker(Waker::noop());
         let _ = Pin::new(&mut self.inner).poll_shutdown(&mut cx);
         let mut octets = [0; 4096];
         for _ in 0..READS {
@@ -132,6 +184,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.gate.is_closed() {
+            if self.held.len() + data.len() > MAX_HELD {
+                // To OpenSSL, a socket that is full: it goes on reading.
+                return Poll::Pending;
+            }
+            self.held.extend_from_slice(data);
+            return Poll::Ready(Ok(data.len()));
+        }
         if self.gather {
             self.out.extend_from_slice(data);
             return Poll::Ready(Ok(data.len()));

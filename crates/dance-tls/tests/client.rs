@@ -40,7 +40,7 @@ async fn name_does_not_leave_before_the_server_is_verified() {
         let (connector, sent) = counting(config);
         let (client, server) = tcp().await;
         let acceptor = acceptor();
-        let (accepted, connected) = tokio::join!(acceptor.accept(server), connector.connect(server_name, client));
+        let (accepted, connected) = tokio::join!(accept(&acceptor, server), connector.connect(server_name, client));
         let error = connected.unwrap_err();
         assert!(
             matches!(&error, ConnectError::ServerCertificate { server_name: found, .. } if found == server_name),
@@ -63,7 +63,7 @@ async fn unverified_server_by_explicit_setting() {
     let config = ClientConfig { server_verification: ServerVerification::UnsafeNone, ..client_config(x509()) };
     let (client, server) = tcp().await;
     let (acceptor, connector) = (acceptor(), Connector::new(&config).unwrap());
-    let (accepted, connected) = tokio::join!(acceptor.accept(server), connector.connect("other.test", client));
+    let (accepted, connected) = tokio::join!(accept(&acceptor, server), connector.connect("other.test", client));
     assert!(connected.unwrap().name_sent());
     assert_eq!(accepted.unwrap().server_name(), Some("other.test"));
 }
@@ -95,7 +95,7 @@ async fn server_names() {
         [("server.test", Some("server.test")), ("SERVER.test.", Some("SERVER.test")), ("127.0.0.1", None)]
     {
         let (client, server) = tcp().await;
-        let (accepted, connected) = tokio::join!(acceptor.accept(server), connector.connect(server_name, client));
+        let (accepted, connected) = tokio::join!(accept(&acceptor, server), connector.connect(server_name, client));
         connected.unwrap();
         assert_eq!(accepted.unwrap().server_name(), sni);
     }
@@ -198,7 +198,7 @@ async fn named_anchor_need_not_be_a_root() {
     let roots = ServerVerification::Roots(TrustAnchors::parse(&vector("certs/inter.pem")).unwrap());
     let connector = Connector::new(&ClientConfig { server_verification: roots, ..client_config(x509()) }).unwrap();
     let (client, server) = tcp().await;
-    let (accepted, connected) = tokio::join!(acceptor.accept(server), connector.connect("device1.example.com", client));
+    let (accepted, connected) = tokio::join!(accept(&acceptor, server), connector.connect("device1.example.com", client));
     connected.unwrap();
     accepted.unwrap();
 }

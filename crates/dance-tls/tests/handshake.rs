@@ -41,7 +41,7 @@ async fn tls12_client_gets_protocol_version() {
     let mut client = SslStream::new(ssl, client).unwrap();
     let acceptor = acceptor();
     let client = async move { Pin::new(&mut client).connect().await };
-    let (accepted, connected) = tokio::join!(acceptor.accept(server), client);
+    let (accepted, connected) = tokio::join!(accept(&acceptor, server), client);
     let error = accepted.unwrap_err();
     assert!(matches!(error, AcceptError::Refused(Reason::VersionTooLow)), "{error:?}");
     assert_eq!(alert_in(&connected.unwrap_err()), Some(70));
@@ -101,7 +101,7 @@ async fn what_is_not_tls_is_a_clean_error() {
             let _ = client.read_to_end(&mut answer).await;
             answer
         };
-        let (accepted, answer) = tokio::join!(acceptor.accept(server), client);
+        let (accepted, answer) = tokio::join!(accept(&acceptor, server), client);
         let error = accepted.unwrap_err();
         let AcceptError::Tls(failure) = &error else { panic!("{error:?}") };
         assert!(expected.iter().any(|expected| failure.text.contains(expected)), "{error:?}");
@@ -116,7 +116,7 @@ async fn early_end_is_an_io_error() {
         let (mut client, server) = tcp().await;
         client.write_all(sent).await.unwrap();
         drop(client);
-        let error = acceptor().accept(server).await.unwrap_err();
+        let error = accept(&acceptor(), server).await.unwrap_err();
         assert!(
             matches!(&error, AcceptError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof),
             "{error:?}"
@@ -236,7 +236,7 @@ async fn no_tickets_are_issued() {
     let (client, server) = tcp().await;
     let mut client = SslStream::new(ssl, client).unwrap();
     let acceptor = acceptor();
-    let (accepted, connected) = tokio::join!(acceptor.accept(server), Pin::new(&mut client).connect());
+    let (accepted, connected) = tokio::join!(accept(&acceptor, server), Pin::new(&mut client).connect());
     connected.unwrap();
     let pending = accepted.unwrap();
     assert_eq!((pending.presented().client_id.clone(), &pending.presented().credential), (ClientId::Absent, &None));
@@ -282,7 +282,7 @@ async fn psk_and_early_data_are_declined() {
     });
 
     let acceptor = acceptor();
-    let (accepted, connected) = tokio::join!(acceptor.accept(server), connector.connect(SERVER, client));
+    let (accepted, connected) = tokio::join!(accept(&acceptor, server), connector.connect(SERVER, client));
     let (pending, mut client) = (accepted.unwrap(), connected.unwrap());
     for extension in PSK_AND_EARLY_DATA {
         let wire = extension.to_be_bytes();

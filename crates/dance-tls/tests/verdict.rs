@@ -285,7 +285,7 @@ async fn truncation_is_an_error() {
 async fn octets_survive_a_narrow_transport() {
     let (client, server) = tokio::io::duplex(97);
     let (acceptor, connector) = (acceptor(), connector(leaf()));
-    let (accepted, connected) = tokio::join!(acceptor.accept(server), connector.connect(SERVER, client));
+    let (accepted, connected) = tokio::join!(accept(&acceptor, server), connector.connect(SERVER, client));
     let Resumed::Open(server) = accepted.unwrap().resume(&ACCEPT).await else { panic!() };
     let sent: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
     let (there, back) = tokio::join!(both_ways(server, &sent), both_ways(connected.unwrap(), &sent));

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use dance_core::verdict::{Presented, Verdict};
 use dance_testkit::{Authority, CertSpec};
-use dance_tls::{Acceptor, CertifiedKey, Resumed, ServerConfig, TlsStream};
+use dance_tls::{Accepted, Acceptor, CertifiedKey, Resumed, ServerConfig, TlsStream};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -48,10 +48,10 @@ impl Server {
         let (seen, presented) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let Ok(pending) = acceptor.accept(stream).await else {
+                let Some(pending) = acceptor.accept(stream).await.ok().and_then(Accepted::pending) else {
                     continue;
                 };
-                let _ = seen.send(pending.presented().clone());
+                let _ = seen.send(Presented::clone(pending.presented()));
                 if let Resumed::Open(stream) = pending.resume(&verdict).await {
                     tokio::spawn(serve(stream));
                 }

@@ -19,7 +19,7 @@ use dance_tls::{
     Connector, PeerAlert, PendingClient, PrivateKey, Resumed, ServerConfig, ServerVerification, TlsStream,
     TrustAnchors,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// The server's name in its certificate.
@@ -94,13 +94,21 @@ pub async fn tcp() -> (TcpStream, TcpStream) {
     (client.unwrap(), server.unwrap().0)
 }
 
-pub type Accepted = Result<PendingClient<TcpStream>, AcceptError>;
+pub type Pending = Result<PendingClient<TcpStream>, AcceptError>;
 pub type Connected = Result<ClientStream<TcpStream>, ConnectError>;
 
+/// The server's handshake with a client that resumes nothing.
+pub async fn accept<S>(acceptor: &Acceptor, stream: S) -> Result<PendingClient<S>, AcceptError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    acceptor.accept(stream).await.map(|accepted| accepted.pending().expect("a full handshake"))
+}
+
 /// Runs both handshakes.
-pub async fn handshake(acceptor: &Acceptor, connector: &Connector) -> (Accepted, Connected) {
+pub async fn handshake(acceptor: &Acceptor, connector: &Connector) -> (Pending, Connected) {
     let (client, server) = tcp().await;
-    tokio::join!(acceptor.accept(server), connector.connect(SERVER, client))
+    tokio::join!(accept(acceptor, server), connector.connect(SERVER, client))
 }
 
 /// Runs both handshakes; where the client thinks that it is through, has it read until it learns otherwise.
@@ -113,7 +121,7 @@ pub async fn refused(acceptor: &Acceptor, connector: &Connector) -> (AcceptError
         }
     };
     // Dropped where it is accepted, so that the client does not wait forever.
-    let server = async { acceptor.accept(server).await.map(drop) };
+    let server = async { accept(acceptor, server).await.map(drop) };
     let (accepted, client) = tokio::join!(server, client);
     (accepted.expect_err("the server should refuse"), client)
 }
