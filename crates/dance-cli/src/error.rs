@@ -187,6 +187,7 @@ impl Error {
                 ConnectError::ServerCertificate { .. }
                 | ConnectError::NoSignal
                 | ConnectError::NoRawPublicKeys
+                | ConnectError::LegacyHandshake
                 | ConnectError::Extension(_)
                 | ConnectError::ClientAuthRefused
                 | ConnectError::PeerAlert(_)

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use dance_core::clientid::ClientForm;
 use dance_core::name::ClientName;
 use dance_gateway::config::{DnsConfig, LimitsConfig, LogNames};
 use dance_gateway::duration::Span;
@@ -238,7 +239,7 @@ mod clients {
                 CertifiedKey::load(&self.directory.join("client.pem"), &self.directory.join("client.key")).unwrap();
             let anchors = TrustAnchors::load(&self.directory.join("server.pem")).unwrap();
             Connector::new(&ClientConfig {
-                name: Some(ClientName::parse_config(&name(number)).unwrap()),
+                client_id: Some(ClientForm::Name(ClientName::parse_config(&name(number)).unwrap())),
                 credential: Some(ClientCredential::X509(key)),
                 alpn: vec![alpn.as_bytes().to_vec()],
                 ..ClientConfig::new(ServerVerification::Roots(anchors))

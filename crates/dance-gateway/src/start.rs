@@ -77,7 +77,7 @@ impl<S: TlsaSource + 'static> Gateway<S> {
         })?;
         let acceptor = Acceptor::new(&ServerConfig {
             profile: config.profile(),
-            extension_type: config.extension_type.0,
+            extension_types: config.extension_type.0.into(),
             raw_public_keys: config.raw_public_keys,
             alpn: ALPN.map(<[u8]>::to_vec).to_vec(),
             ..ServerConfig::new(certified_key)

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use dance_core::clientid::ClientForm;
 use dance_core::name::ClientName;
 use dance_core::reason::Reason;
 use dance_core::verdict::Verdict;
@@ -82,10 +83,10 @@ fn main() {
     let server = |dane| Acceptor::new(&ServerConfig { dane, ..ServerConfig::new(identity.clone()) }).unwrap();
     let client = |credential| {
         let roots = TrustAnchors::parse(server_certificate.as_bytes()).unwrap();
-        let name = ClientName::parse(b"sensor7._device.example.com").ok();
+        let client_id = ClientName::parse(b"sensor7._device.example.com").map(ClientForm::Name).ok();
         let groups = Some("X25519".to_owned());
         let config = ClientConfig::new(ServerVerification::Roots(roots));
-        Connector::new(&ClientConfig { credential: Some(credential), name, groups, ..config }).unwrap()
+        Connector::new(&ClientConfig { credential: Some(credential), client_id, groups, ..config }).unwrap()
     };
     let x509 = client(ClientCredential::X509(
         CertifiedKey::parse(client_certificate.as_bytes(), client_key.as_bytes()).unwrap(),

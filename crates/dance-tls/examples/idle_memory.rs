@@ -7,6 +7,7 @@
 
 use std::process::{Command, Stdio};
 
+use dance_core::clientid::ClientForm;
 use dance_core::name::ClientName;
 use dance_core::reason::Reason;
 use dance_core::verdict::Verdict;
@@ -73,7 +74,7 @@ async fn clients(address: &str, count: usize) {
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let connector = Connector::new(&ClientConfig {
         credential: Some(ClientCredential::RawPublicKey(PrivateKey::parse(key.as_bytes()).unwrap())),
-        name: ClientName::parse(b"sensor7._device.example.com").ok(),
+        client_id: ClientName::parse(b"sensor7._device.example.com").map(ClientForm::Name).ok(),
         ..ClientConfig::new(ServerVerification::UnsafeNone)
     })
     .unwrap();

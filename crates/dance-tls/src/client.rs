@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
 
-use dance_core::clientid::{ClientForm, ExtensionType, Profile};
+use dance_core::clientid::{ClientProfile, ExtensionType, TlsVersion};
 use openssl::error::ErrorStack;
 use openssl::ssl::{self, Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode};
 use openssl::x509::store::X509StoreBuilder;
@@ -15,7 +15,7 @@ use tokio_openssl::SslStream;
 use crate::config::{
     ClientConfig, ClientCredential, Common, ServerVerification, check_alpn, context, use_certified_key,
 };
-use crate::conn::{ClientSide, Conn, ServerRefusal, Side, State};
+use crate::conn::{ClientSide, Conn, Said, ServerRefusal, Side, State, version};
 use crate::error::{AlertDescription, ConfigError, ConnectError, TlsFailure, because, words};
 use crate::ffi;
 use crate::stream::{ClientStream, CredentialType, HANDSHAKE_FAILURE, OpenStream};
@@ -25,9 +25,10 @@ use crate::transport::{Gate, Linger, Transport};
 #[derive(Clone)]
 pub struct Connector {
     context: SslContext,
-    profile: Profile,
+    profile: ClientProfile,
     extension_type: ExtensionType,
-    client_id: Option<Vec<u8>>,
+    client_hello: Option<Said>,
+    client_id: Option<Said>,
     require_signal: bool,
     raw_public_key: bool,
     verify_server: bool,
@@ -53,17 +54,11 @@ impl Connector {
     /// # Errors
     /// [`ConfigError`]: among others a name without a credential, or DANE demanded without a name.
     pub fn new(config: &ClientConfig) -> Result<Self, ConfigError> {
-        if config.name.is_some() && config.credential.is_none() {
-            return Err(ConfigError::NameWithoutCredential);
-        }
-        if config.require_signal && config.name.is_none() {
-            return Err(ConfigError::DemandWithoutName);
-        }
+        config.check()?;
         let raw_public_key = matches!(config.credential, Some(ClientCredential::RawPublicKey(_)));
         let mut ctx = context(&Common {
             method: SslMethod::tls_client(),
-            profile: config.profile,
-            extension_type: config.extension_type,
+            extension_types: &config.extension_type.into(),
             tls12: config.tls12,
             groups: config.groups.as_deref(),
             client_cert_types: if raw_public_key { &[ffi::CERT_TYPE_RPK] } else { &[] },
@@ -84,7 +79,8 @@ impl Connector {
             context: ctx.build(),
             profile: config.profile,
             extension_type: config.extension_type,
-            client_id: config.name.clone().and_then(|name| ClientForm::Name(name).encode(config.profile)),
+            client_hello: config.client_hello().and_then(|form| Said::new(&form, config.profile)),
+            client_id: config.client_id.as_ref().and_then(|form| Said::new(form, config.profile)),
             require_signal: config.require_signal,
             raw_public_key,
             verify_server: !matches!(config.server_verification, ServerVerification::UnsafeNone),
@@ -95,7 +91,8 @@ impl Connector {
     }
 
     /// Runs the handshake. `server_name` is the DNS name or IP address that the server's certificate must hold. In TLS
-    /// 1.3 the server decides about the client after this returns: success is the first octet read (requirements C9).
+    /// 1.3 the server decides about the client after this returns: success is the first octet read (requirements C9). In
+    /// TLS 1.2 it has decided.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -121,14 +118,20 @@ impl Connector {
             }
             return Err(error);
         }
+        // In TLS 1.2 the signal is one message and the request another.
+        if self.require_signal && state.certificate_request.is_none() {
+            return Err(ConnectError::NoSignal);
+        }
         // The last flight.
         stream.get_mut().pass_on().await.map_err(ConnectError::Io)?;
+        let credential_sent = state.credential_sent == Some(true);
+        let named_by_certificate = version(stream.ssl()) == TlsVersion::Tls12 && state.signal_seen && credential_sent;
         let raw_public_key = ffi::client_uses_raw_public_key(stream.ssl());
         let sent = if raw_public_key { CredentialType::RawPublicKey } else { CredentialType::X509 };
         Ok(ClientStream {
             signal_seen: state.signal_seen,
-            name_sent: state.name_sent,
-            credential_sent: state.credential_sent.then_some(sent),
+            name_sent: state.name_sent || named_by_certificate,
+            credential_sent: credential_sent.then_some(sent),
             open: OpenStream::new(stream, true),
         })
     }
@@ -138,15 +141,14 @@ impl Connector {
         mut ssl: Ssl,
         stream: S,
     ) -> Result<SslStream<Transport<S>>, ErrorStack> {
-        let conn = Conn::new(
-            self.profile,
-            Side::Client(ClientSide {
-                client_id: self.client_id.clone().map(Vec::into_boxed_slice),
-                require_signal: self.require_signal,
-                raw_public_key: self.raw_public_key,
-                verify_server: self.verify_server,
-            }),
-        );
+        let conn = Conn::new(Side::Client(ClientSide {
+            profile: self.profile,
+            client_hello: self.client_hello.clone(),
+            client_id: self.client_id.clone(),
+            require_signal: self.require_signal,
+            raw_public_key: self.raw_public_key,
+            verify_server: self.verify_server,
+        }));
         #[cfg(feature = "misbehave")]
         let conn = crate::misbehave::install(&mut ssl, conn, self.rewrite.as_ref());
         ffi::attach(&mut ssl, conn)?;
@@ -165,6 +167,7 @@ impl Connector {
             return ConnectError::Extension(error);
         }
         match state.server_refusal {
+            Some(ServerRefusal::LegacyHandshake) => return ConnectError::LegacyHandshake,
             Some(ServerRefusal::NoSignal) => return ConnectError::NoSignal,
             Some(ServerRefusal::NoRawPublicKeys) => return ConnectError::NoRawPublicKeys,
             Some(ServerRefusal::Untrusted) => {
@@ -175,7 +178,7 @@ impl Connector {
         }
         if let Some(alert) = state.alert_received {
             // Before the client has shown anything, handshake_failure is about algorithms.
-            return if alert == HANDSHAKE_FAILURE && state.credential_sent {
+            return if alert == HANDSHAKE_FAILURE && state.credential_sent.is_some() {
                 ConnectError::ClientAuthRefused
             } else {
                 ConnectError::PeerAlert(AlertDescription::new(alert))
@@ -189,7 +192,7 @@ impl Connector {
         };
         // OpenSSL has refused the extension before it came to the callback.
         let refused = if because(stack, ffi::R_BAD_EXTENSION) {
-            state.refused_extension(self.extension_type, self.profile)
+            state.refused_extension(self.extension_type, self.profile, self.client_hello.is_some())
         } else {
             None
         };

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::Path;
 
-use dance_core::clientid::{ExtensionType, Profile};
+use dance_core::clientid::{ClientForm, ClientProfile, ExtensionType, ExtensionTypes, Profile};
 use dance_core::message::MAX_MESSAGE_LEN;
 use dance_core::name::ClientName;
+use dance_core::x509::Certificate;
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
 use openssl::x509::X509;
@@ -17,6 +18,8 @@ use crate::transport::Linger;
 
 /// X25519 first for its cost; the post-quantum hybrid for clients that offer nothing cheaper.
 const GROUPS: &str = "X25519:X25519MLKEM768:secp256r1:secp384r1";
+/// Suites for TLS 1.2: AEAD, with keys that the server's certificate does not reveal (requirements 4.2 step 1).
+const TLS12_SUITES: &str = "ECDHE+AESGCM:ECDHE+CHACHA20";
 /// OpenSSL 3.5.0 in the form of OPENSSL_VERSION_NUMBER.
 const OLDEST_OPENSSL: i64 = 0x3050_0000;
 
@@ -40,11 +43,12 @@ pub struct ServerConfig {
     pub dane: DaneMode,
     /// The wire profile.
     pub profile: Profile,
-    /// The extension's code point.
-    pub extension_type: ExtensionType,
+    /// The extension's code points. All are signalled; a client answers to one.
+    pub extension_types: ExtensionTypes,
     /// Whether clients may present a raw public key (RFC 7250).
     pub raw_public_keys: bool,
-    /// Whether TLS 1.2 is spoken too; profile `2022` only.
+    /// Whether TLS 1.2 is spoken too, in which names and certificates can be read on the way. In profile `current` its
+    /// clients cannot authenticate: their extension is neither read nor answered.
     pub tls12: bool,
     /// ALPN protocols, in order of preference. Empty: none is negotiated.
     pub alpn: Vec<Vec<u8>>,
@@ -63,7 +67,7 @@ impl ServerConfig {
             certified_key,
             dane: DaneMode::default(),
             profile: Profile::default(),
-            extension_type: ExtensionType::default(),
+            extension_types: ExtensionTypes::default(),
             raw_public_keys: true,
             tls12: false,
             alpn: Vec::new(),
@@ -127,18 +131,22 @@ pub enum ServerVerification {
 pub struct ClientConfig {
     /// What to present when asked.
     pub credential: Option<ClientCredential>,
-    /// The name to convey to servers that signal DANE. `None`: the credential is an ordinary client certificate.
-    pub name: Option<ClientName>,
+    /// What to say to servers that signal DANE: the name, or in profile `2022` that the certificate holds it. `None`:
+    /// the credential is an ordinary client certificate.
+    pub client_id: Option<ClientForm>,
     /// Whether to end the handshake with servers that do not signal DANE.
     pub require_signal: bool,
     /// The wire profile.
-    pub profile: Profile,
+    pub profile: ClientProfile,
     /// The extension's code point.
     pub extension_type: ExtensionType,
     /// How the server is verified.
     pub server_verification: ServerVerification,
-    /// Whether TLS 1.2 is spoken too; profile `2022` only.
+    /// Whether TLS 1.2 is spoken too; profile `2022` only. There the extension stands in the ClientHello, which anybody
+    /// on the way can read: it says no more than that the certificate holds the name.
     pub tls12: bool,
+    /// With `tls12`, the ClientHello says the name itself, whatever is negotiated then.
+    pub name_in_client_hello: bool,
     /// ALPN protocols to offer. Empty: none.
     pub alpn: Vec<Vec<u8>>,
     /// Key exchange groups in OpenSSL's notation. `None`: OpenSSL's default, which offers the post-quantum hybrid
@@ -154,41 +162,88 @@ impl ClientConfig {
     pub fn new(server_verification: ServerVerification) -> Self {
         Self {
             credential: None,
-            name: None,
+            client_id: None,
             require_signal: false,
-            profile: Profile::default(),
+            profile: ClientProfile::default(),
             extension_type: ExtensionType::default(),
             server_verification,
             tls12: false,
+            name_in_client_hello: false,
             alpn: Vec::new(),
             groups: None,
             linger: Linger::default(),
         }
     }
+
+    /// What the ClientHello says, which is nothing unless TLS 1.2 may be negotiated (requirements C11, CLI-08).
+    pub(crate) fn client_hello(&self) -> Option<ClientForm> {
+        self.profile.client_hello(self.tls12, self.name_in_client_hello, self.client_id.as_ref()?)
+    }
+
+    /// Refuses what no server could make sense of (requirements C4, C11).
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.tls12 && !self.profile.may_use_client_hello() {
+            return Err(ConfigError::Tls12 { profile: self.profile });
+        }
+        if self.name_in_client_hello && !(self.tls12 && matches!(self.client_id, Some(ClientForm::Name(_)))) {
+            return Err(ConfigError::NameInClientHello);
+        }
+        let Some(form) = &self.client_id else {
+            return if self.require_signal { Err(ConfigError::DemandWithoutName) } else { Ok(()) };
+        };
+        let names = match &self.credential {
+            None => return Err(ConfigError::NameWithoutCredential),
+            Some(ClientCredential::RawPublicKey(_)) => Vec::new(),
+            Some(ClientCredential::X509(certified_key)) => dns_names(certified_key),
+        };
+        let (expected, holds) = match form {
+            ClientForm::InCertificate if self.profile != ClientProfile::Fixed(Profile::Draft2022) => {
+                return Err(ConfigError::InCertificate { profile: self.profile });
+            }
+            ClientForm::InCertificate => {
+                (None, matches!(names.as_slice(), [only] if ClientName::parse(only.as_bytes()).is_ok()))
+            }
+            ClientForm::Name(name) => (Some(name), names == [name.as_str()]),
+        };
+        let from_certificate = expected.is_none() || self.client_hello() == Some(ClientForm::InCertificate);
+        if from_certificate && !holds {
+            return Err(ConfigError::NameNotInCertificate { expected: expected.cloned(), found: names });
+        }
+        Ok(())
+    }
+}
+
+/// The dNSNames of a chain's end entity, in lower case. What is no certificate holds none.
+fn dns_names(certified_key: &CertifiedKey) -> Vec<String> {
+    let Some(Ok(end_entity)) = certified_key.chain().first().map(|end_entity| end_entity.to_der()) else {
+        return Vec::new();
+    };
+    let names = |certificate: Certificate<'_>| {
+        certificate.dns_names().map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect()
+    };
+    Certificate::parse(&end_entity).map(names).unwrap_or_default()
 }
 
 /// What both ends have in common.
 pub(crate) struct Common<'a> {
     pub(crate) method: SslMethod,
-    pub(crate) profile: Profile,
-    pub(crate) extension_type: ExtensionType,
+    pub(crate) extension_types: &'a ExtensionTypes,
     pub(crate) tls12: bool,
     pub(crate) groups: Option<&'a str>,
     /// RFC 7250 types of the client's credential, in order of preference.
     pub(crate) client_cert_types: &'a [u8],
 }
 
-/// A context with everything that both ends have in common: TLS 1.3, no resumption of any kind, no renegotiation, this
+/// A context with everything that both ends have in common: TLS 1.3, or 1.2 of the better kind; no resumption of any kind, no renegotiation, this
 /// crate's callbacks.
 pub(crate) fn context(common: &Common<'_>) -> Result<SslContextBuilder, ConfigError> {
     if openssl::version::number() < OLDEST_OPENSSL {
         return Err(ConfigError::OpenSslTooOld { found: openssl::version::version() });
     }
-    if common.tls12 {
-        return Err(ConfigError::Tls12 { profile: common.profile });
-    }
     let mut ctx = SslContextBuilder::new(common.method).map_err(ConfigError::OpenSsl)?;
-    ctx.set_min_proto_version(Some(SslVersion::TLS1_3)).map_err(ConfigError::OpenSsl)?;
+    let oldest = if common.tls12 { SslVersion::TLS1_2 } else { SslVersion::TLS1_3 };
+    ctx.set_min_proto_version(Some(oldest)).map_err(ConfigError::OpenSsl)?;
+    ctx.set_cipher_list(TLS12_SUITES).map_err(ConfigError::OpenSsl)?;
     ctx.set_options(
         SslOptions::NO_TICKET
             | SslOptions::NO_RENEGOTIATION
@@ -211,7 +266,7 @@ pub(crate) fn context(common: &Common<'_>) -> Result<SslContextBuilder, ConfigEr
         }
         ctx.set_groups_list(groups).map_err(|cause| ConfigError::Groups { groups: groups.to_owned(), cause })?;
     }
-    ffi::register(&mut ctx, common.extension_type.get(), MAX_MESSAGE_LEN, common.client_cert_types)
+    ffi::register(&mut ctx, common.extension_types, MAX_MESSAGE_LEN, common.client_cert_types)
         .map_err(ConfigError::OpenSsl)?;
     Ok(ctx)
 }

@@ -4,9 +4,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dance_core::clientid::{
-    ExtensionError, ExtensionType, Place, Placement, Profile, TlsVersion, decode_client, decode_signal, placement,
+    ClientForm, ClientProfile, ExtensionError, ExtensionType, Place, Placement, Profile, TlsVersion, decode_client,
+    placement,
 };
-use dance_core::message::CertificateRequestMessage;
+use dance_core::message::{CertificateRequestMessage, Extensions};
 use openssl::ssl::{SslRef, SslVersion};
 use openssl_sys as sys;
 
@@ -18,8 +19,10 @@ const HANDSHAKE_SERVER_HELLO: u8 = 2;
 const HANDSHAKE_ENCRYPTED_EXTENSIONS: u8 = 8;
 const HANDSHAKE_CERTIFICATE: u8 = 11;
 const HANDSHAKE_CERTIFICATE_REQUEST: u8 = 13;
-/// Handshake header, empty certificate_request_context and certificate_list length: what a Certificate has at least.
-const EMPTY_CERTIFICATE: usize = 4 + 1 + 3;
+/// Other extensions (registry of TLS ExtensionType values).
+const EXTENDED_MASTER_SECRET: u16 = 23;
+const SUPPORTED_VERSIONS: u16 = 43;
+const RENEGOTIATION_INFO: u16 = 0xff01;
 
 /// Which way a message went.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,18 +53,24 @@ pub(crate) enum Judgement {
 
 /// Which end of the connection this is, with its settings.
 pub(crate) enum Side {
-    Server {
-        /// `extension_data` for CertificateRequest; `None` where DANE is off.
-        signal: Option<&'static [u8]>,
-        /// Closed when the client's Certificate comes in, in TLS 1.2.
-        gate: Gate,
-    },
+    Server(ServerSide),
     Client(ClientSide),
 }
 
+pub(crate) struct ServerSide {
+    pub(crate) profile: Profile,
+    /// Whether clients are asked for their name.
+    pub(crate) dane: bool,
+    /// Closed when the client's Certificate comes in, in TLS 1.2.
+    pub(crate) gate: Gate,
+}
+
 pub(crate) struct ClientSide {
-    /// `extension_data` for the first CertificateEntry.
-    pub(crate) client_id: Option<Box<[u8]>>,
+    pub(crate) profile: ClientProfile,
+    /// What the ClientHello says.
+    pub(crate) client_hello: Option<Said>,
+    /// What the first CertificateEntry says.
+    pub(crate) client_id: Option<Said>,
     /// Go on only if the server can do DANE (requirements C3).
     pub(crate) require_signal: bool,
     /// The credential is a raw public key.
@@ -70,16 +79,36 @@ pub(crate) struct ClientSide {
     pub(crate) verify_server: bool,
 }
 
+/// What a client says, encoded.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    extension_data: Box<[u8]>,
+    name: bool,
+}
+
+impl Said {
+    /// `None` for a form that the profile does not have.
+    pub(crate) fn new(form: &ClientForm, profile: ClientProfile) -> Option<Self> {
+        // What of it both profiles have is the same in both.
+        let profile = match profile {
+            ClientProfile::Fixed(profile) => profile,
+            ClientProfile::Auto => Profile::Current,
+        };
+        let name = matches!(form, ClientForm::Name(_));
+        form.encode(profile).map(|data| Self { extension_data: data.into_boxed_slice(), name })
+    }
+}
+
 /// Why a client refused a server when it judged its certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServerRefusal {
     Untrusted,
+    LegacyHandshake,
     NoSignal,
     NoRawPublicKeys,
 }
 
 pub(crate) struct Conn {
-    profile: Profile,
     side: Side,
     state: Mutex<State>,
     #[cfg(feature = "misbehave")]
@@ -95,17 +124,22 @@ pub(crate) struct State {
     pub(crate) certificate: Option<Vec<u8>>,
     /// The peer's certificate or key has been judged: what fails from here on is not about its message.
     judged: bool,
+    /// Server: the extension as the client sent it where it counts, which is the ClientHello of TLS 1.2 and the
+    /// Certificate of TLS 1.3, and its code point.
+    pub(crate) client_id: Option<(u32, ClientForm)>,
+    /// The ServerHello is of TLS 1.2 and lacks extended_master_secret or renegotiation_info.
+    pub(crate) legacy: bool,
     /// Server: CertificateRequest has been sent.
     asked: bool,
     /// Client: the server's CertificateRequest message as received, header included.
-    certificate_request: Option<Vec<u8>>,
+    pub(crate) certificate_request: Option<Vec<u8>>,
     /// Client: the type of the server's message that OpenSSL reads.
     reading: Option<u8>,
-    /// Client: the CertificateRequest carried the signal.
+    /// Client: the CertificateRequest carried the signal, in TLS 1.2 the ServerHello.
     pub(crate) signal_seen: bool,
-    /// Client: a Certificate with at least one entry has been sent.
-    pub(crate) credential_sent: bool,
-    /// Client: the name has been sent.
+    /// Client: a Certificate has been sent; whether it had at least one entry.
+    pub(crate) credential_sent: Option<bool>,
+    /// Client: the extension has been sent with the name in it, or in a Certificate without.
     pub(crate) name_sent: bool,
     /// Why the parse callback ended the handshake.
     pub(crate) extension_error: Option<ExtensionError>,
@@ -130,29 +164,62 @@ impl State {
     }
 
     /// Client: what is wrong with an extension that OpenSSL has refused without asking: it takes none of ours in a
-    /// ServerHello or EncryptedExtensions, because the ClientHello has none, and nothing twice.
-    pub(crate) fn refused_extension(&self, extension_type: ExtensionType, profile: Profile) -> Option<ExtensionError> {
+    /// ServerHello or EncryptedExtensions unless the ClientHello has it (`offered`), and nothing twice.
+    pub(crate) fn refused_extension(
+        &self,
+        extension_type: ExtensionType,
+        profile: ClientProfile,
+        offered: bool,
+    ) -> Option<ExtensionError> {
         match self.reading? {
+            HANDSHAKE_SERVER_HELLO | HANDSHAKE_ENCRYPTED_EXTENSIONS if offered => Some(ExtensionError::Duplicate),
             HANDSHAKE_SERVER_HELLO => Some(ExtensionError::Unsolicited(Place::ServerHello)),
             HANDSHAKE_ENCRYPTED_EXTENSIONS => Some(ExtensionError::Unsolicited(Place::EncryptedExtensions)),
             HANDSHAKE_CERTIFICATE_REQUEST => {
                 let request = CertificateRequestMessage::parse(self.certificate_request.as_deref()?).ok()?;
-                request.signal(&extension_type.into(), profile.into()).err()
+                request.signal(&extension_type.into(), profile).err()
             }
             _ => None,
         }
     }
 
     /// Server: the client has been asked for its Certificate, and none with entries has been read to its end.
-    pub(crate) fn awaiting_certificate(&self) -> bool {
-        self.asked && !self.judged && self.certificate.as_ref().is_none_or(|message| message.len() > EMPTY_CERTIFICATE)
+    pub(crate) fn awaiting_certificate(&self, version: TlsVersion) -> bool {
+        self.asked && !self.judged && self.certificate.as_ref().is_none_or(|message| !is_empty(message, version))
     }
 }
 
+/// Whether a Certificate message has no entries: nothing but a handshake header, in TLS 1.3 an empty
+/// certificate_request_context, and the length of the list.
+const fn is_empty(certificate: &[u8], version: TlsVersion) -> bool {
+    certificate.len()
+        <= match version {
+            TlsVersion::Tls12 => 4 + 3,
+            TlsVersion::Tls13 => 4 + 1 + 3,
+        }
+}
+
+/// Whether a ServerHello is of TLS 1.2 and lacks what keeps connections apart: extended_master_secret (RFC 7627) and
+/// renegotiation_info (RFC 5746). Both answer the client's.
+fn is_legacy(server_hello: &[u8]) -> bool {
+    /// Handshake header, version, random.
+    const SESSION_ID: usize = 4 + 2 + 32;
+    let extensions = || {
+        let (&session_id, rest) = server_hello.get(SESSION_ID..)?.split_first()?;
+        // Suite and compression method, then the length of the extensions.
+        let rest = rest.get(usize::from(session_id) + 2 + 1..)?;
+        Extensions::parse(rest.get(2..)?).ok()
+    };
+    let Some(extensions) = extensions() else {
+        return true;
+    };
+    let has = |wanted| extensions.iter().any(|(found, _)| found == wanted);
+    !(has(SUPPORTED_VERSIONS) || has(EXTENDED_MASTER_SECRET) && has(RENEGOTIATION_INFO))
+}
+
 impl Conn {
-    pub(crate) fn new(profile: Profile, side: Side) -> Self {
+    pub(crate) fn new(side: Side) -> Self {
         Self {
-            profile,
             side,
             state: Mutex::default(),
             #[cfg(feature = "misbehave")]
@@ -176,26 +243,38 @@ impl Conn {
     }
 
     /// OpenSSL is building a message that may carry the extension.
-    pub(crate) fn add_extension(&self, context: u32, chain_index: usize) -> Addition<'_> {
-        match &self.side {
-            Side::Server { signal, .. } => match (context, signal) {
-                (sys::SSL_EXT_TLS1_3_CERTIFICATE_REQUEST, Some(signal)) => Addition::Data(signal),
-                (sys::SSL_EXT_TLS1_3_NEW_SESSION_TICKET, _) => {
-                    self.state().verdict_alert.map_or(Addition::Nothing, Addition::Alert)
-                }
-                _ => Addition::Nothing,
-            },
-            Side::Client(client) => {
-                let certificate = matches!(context, sys::SSL_EXT_TLS1_3_CERTIFICATE | ffi::EXT_RAW_PUBLIC_KEY);
-                let mut state = self.state();
+    pub(crate) fn add_extension(&self, extension_type: u32, context: u32, chain_index: usize) -> Addition<'_> {
+        let mut state = self.state();
+        match (&self.side, context) {
+            (Side::Server(server), sys::SSL_EXT_TLS1_3_CERTIFICATE_REQUEST) if server.dane => {
+                Addition::Data(server.profile.signal())
+            }
+            // In answer to the ClientHello, and by the code point that stood there.
+            (Side::Server(server), sys::SSL_EXT_TLS1_2_SERVER_HELLO)
+                if state.client_id.as_ref().is_some_and(|(found, _)| *found == extension_type) =>
+            {
+                Addition::Data(server.profile.signal())
+            }
+            (Side::Server(_), sys::SSL_EXT_TLS1_3_NEW_SESSION_TICKET) => {
+                state.verdict_alert.map_or(Addition::Nothing, Addition::Alert)
+            }
+            (Side::Client(client), sys::SSL_EXT_CLIENT_HELLO) => {
+                let Some(said) = &client.client_hello else {
+                    return Addition::Nothing;
+                };
+                state.name_sent |= said.name;
+                Addition::Data(&said.extension_data)
+            }
+            (Side::Client(client), sys::SSL_EXT_TLS1_3_CERTIFICATE | ffi::EXT_RAW_PUBLIC_KEY) => {
                 match &client.client_id {
-                    Some(client_id) if certificate && chain_index == 0 && state.signal_seen => {
+                    Some(said) if chain_index == 0 && state.signal_seen => {
                         state.name_sent = true;
-                        Addition::Data(client_id)
+                        Addition::Data(&said.extension_data)
                     }
                     _ => Addition::Nothing,
                 }
             }
+            _ => Addition::Nothing,
         }
     }
 
@@ -203,20 +282,28 @@ impl Conn {
     pub(crate) fn parse_extension(
         &self,
         ssl: &SslRef,
+        extension_type: u32,
         context: u32,
         chain_index: usize,
         data: &[u8],
     ) -> Result<(), u8> {
         let version = version(ssl);
         let place = self.place(context, chain_index);
-        let asked = matches!(&self.side, Side::Server { signal: Some(_), .. });
         let mut state = self.state();
-        let result = match placement(self.profile, version, place, asked) {
-            Placement::Ignore => Ok(()),
-            Placement::Refuse(error) => Err(error),
-            Placement::Read => match &self.side {
-                Side::Server { .. } => decode_client(self.profile, data).map(|_| ()),
-                Side::Client(_) => decode_signal(self.profile, data).map(|()| state.signal_seen = true),
+        let result = match &self.side {
+            Side::Server(server) => match placement(server.profile, version, place, server.dane) {
+                Placement::Refuse(error) => Err(error),
+                Placement::Ignore => Ok(()),
+                // A ClientHello to a listener to which the extension is one of those that nobody knows.
+                Placement::Read if !server.dane => Ok(()),
+                Placement::Read if state.client_id.is_some() => Err(ExtensionError::Duplicate),
+                Placement::Read => decode_client(server.profile, data)
+                    .map(|client_id| state.client_id = Some((extension_type, client_id))),
+            },
+            Side::Client(client) => match client.profile.placement(version, place, client.client_hello.is_some()) {
+                Placement::Refuse(error) => Err(error),
+                Placement::Ignore => Ok(()),
+                Placement::Read => client.profile.decode_signal(data).map(|_| state.signal_seen = true),
             },
         };
         result.map_err(|error| {
@@ -227,7 +314,7 @@ impl Conn {
 
     /// OpenSSL's context flag, of which there is one at a time, as a place in the handshake.
     fn place(&self, context: u32, chain_index: usize) -> Place {
-        let server = matches!(self.side, Side::Server { .. });
+        let server = matches!(self.side, Side::Server(_));
         match context {
             sys::SSL_EXT_CLIENT_HELLO => Place::ClientHello,
             sys::SSL_EXT_TLS1_3_HELLO_RETRY_REQUEST => Place::HelloRetryRequest,
@@ -250,7 +337,9 @@ impl Conn {
             return Judgement::Accept { unusable_credential: false };
         };
         let unusable_credential = client.raw_public_key && !ffi::client_uses_raw_public_key(ssl);
-        let refusal = if client.verify_server && !trusted() {
+        let refusal = if self.state().legacy {
+            Some(ServerRefusal::LegacyHandshake)
+        } else if client.verify_server && !trusted() {
             Some(ServerRefusal::Untrusted)
         } else if client.require_signal && !self.state().signal_seen {
             Some(ServerRefusal::NoSignal)
@@ -263,7 +352,9 @@ impl Conn {
         match refusal {
             None => Judgement::Accept { unusable_credential },
             Some(ServerRefusal::Untrusted) => Judgement::Untrusted,
-            Some(ServerRefusal::NoSignal | ServerRefusal::NoRawPublicKeys) => Judgement::HandshakeFailure,
+            Some(ServerRefusal::LegacyHandshake | ServerRefusal::NoSignal | ServerRefusal::NoRawPublicKeys) => {
+                Judgement::HandshakeFailure
+            }
         }
     }
 
@@ -274,14 +365,19 @@ impl Conn {
             return;
         };
         let mut state = self.state();
+        if message_type == HANDSHAKE_SERVER_HELLO {
+            state.legacy = is_legacy(message);
+        }
         match (&self.side, direction, message_type) {
-            (Side::Server { gate, .. }, Direction::Received, HANDSHAKE_CERTIFICATE) => {
+            (Side::Server(server), Direction::Received, HANDSHAKE_CERTIFICATE) => {
+                // OpenSSL completes the handshake by itself. In TLS 1.3 it has nothing left to say; in TLS 1.2 its Finished
+                // would tell the client that it is through.
                 if version(ssl) == TlsVersion::Tls12 {
-                    gate.close();
+                    server.gate.close();
                 }
                 state.certificate = Some(message.to_vec());
             }
-            (Side::Server { .. }, Direction::Sent, HANDSHAKE_CERTIFICATE_REQUEST) => state.asked = true,
+            (Side::Server(_), Direction::Sent, HANDSHAKE_CERTIFICATE_REQUEST) => state.asked = true,
             (Side::Client(_), Direction::Received, _) => {
                 state.reading = Some(message_type);
                 if message_type == HANDSHAKE_CERTIFICATE_REQUEST {
@@ -289,21 +385,26 @@ impl Conn {
                 }
             }
             (Side::Client(_), Direction::Sent, HANDSHAKE_CERTIFICATE) => {
-                state.credential_sent = message.len() > EMPTY_CERTIFICATE;
+                state.credential_sent = Some(!is_empty(message, version(ssl)));
             }
             _ => {}
         }
     }
 
     /// An alert: level and description.
-    pub(crate) fn on_alert(&self, direction: Direction, alert: &[u8]) {
+    pub(crate) fn on_alert(&self, ssl: &SslRef, direction: Direction, alert: &[u8]) {
         // These two end the stream in good order (RFC 9846 section 6.1).
         const CLOSE_NOTIFY: u8 = 0;
         const USER_CANCELED: u8 = 90;
-        let &[_, description] = alert else {
+        // Sent by a server of TLS 1.2 while the version is still open.
+        const UNRECOGNIZED_NAME: u8 = 112;
+        const WARNING: u8 = 1;
+        let &[level, description] = alert else {
             return;
         };
-        if matches!(description, CLOSE_NOTIFY | USER_CANCELED) {
+        // In TLS 1.2 a warning ends nothing; TLS 1.3 does not look at the level (RFC 9846 section 6).
+        let warning = level == WARNING && (version(ssl) == TlsVersion::Tls12 || description == UNRECOGNIZED_NAME);
+        if warning || matches!(description, CLOSE_NOTIFY | USER_CANCELED) {
             return;
         }
         let mut state = self.state();

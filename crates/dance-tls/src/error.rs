@@ -4,7 +4,8 @@ use std::ffi::c_int;
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use dance_core::clientid::{ExtensionError, Profile};
+use dance_core::clientid::{ClientProfile, ExtensionError};
+use dance_core::name::ClientName;
 use dance_core::reason::Reason;
 use openssl::error::ErrorStack;
 use openssl::x509::X509VerifyResult;
@@ -95,7 +96,8 @@ impl std::error::Error for AcceptError {
 }
 
 /// The server refused the client's authentication: handshake_failure after the client's last flight, and the server
-/// says no more than that. In TLS 1.3 it comes with the first read, as the inner error of the [`io::Error`].
+/// says no more than that. In TLS 1.3 it comes with the first read, as the inner error of the [`io::Error`]; in TLS 1.2
+/// it ends the handshake ([`ConnectError::ClientAuthRefused`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAuthRefused;
 
@@ -133,10 +135,14 @@ pub enum ConnectError {
         /// OpenSSL's verdict.
         verdict: X509VerifyResult,
     },
-    /// The server did not say that it can do DANE client authentication, and the client demands it.
+    /// The server did not say that it can do DANE client authentication, or did not ask for a certificate, and the client
+    /// demands it.
     NoSignal,
     /// The server does not take raw public keys, and the client has nothing else.
     NoRawPublicKeys,
+    /// The server speaks TLS 1.2 without extended_master_secret (RFC 7627) or renegotiation_info (RFC 5746); it was sent
+    /// handshake_failure.
+    LegacyHandshake,
     /// The server's extension is wrong or in the wrong place; it was sent the reason's alert.
     Extension(ExtensionError),
     /// The server refused the client's authentication within the handshake.
@@ -157,12 +163,15 @@ impl fmt::Display for ConnectError {
                 write!(f, "the server's certificate does not verify for {server_name}: {}", verdict.error_string())
             }
             Self::NoSignal => f.write_str(
-                "expected the dane_clientid signal in the server's CertificateRequest, found none: the server does not do DANE client \
-                 authentication, or uses another extension type",
+                "expected the server's dane_clientid signal and its request for a certificate, found none: the server does not do DANE \
+                 client authentication, or uses another extension type",
             ),
             Self::NoRawPublicKeys => {
                 f.write_str("the server does not take raw public keys: use a certificate, or have it enable them")
             }
+            Self::LegacyHandshake => f.write_str(
+                "expected TLS 1.3, or TLS 1.2 with extended_master_secret and renegotiation_info, found TLS 1.2 without: have the server updated",
+            ),
             Self::Extension(error) => write!(f, "the server's dane_clientid extension is wrong: {error}"),
             Self::ClientAuthRefused => ClientAuthRefused.fmt(f),
             Self::PeerAlert(alert) => write!(f, "the server ended the handshake: {alert}"),
@@ -182,6 +191,7 @@ impl std::error::Error for ConnectError {
             | Self::ServerCertificate { .. }
             | Self::NoSignal
             | Self::NoRawPublicKeys
+            | Self::LegacyHandshake
             | Self::PeerAlert(_)
             | Self::Tls(_) => None,
         }
@@ -196,10 +206,24 @@ pub enum ConfigError {
         /// What it says it is.
         found: &'static str,
     },
-    /// TLS 1.2 was asked for.
+    /// A client is to speak TLS 1.2 too, in a profile that does not.
     Tls12 {
-        /// In this profile.
-        profile: Profile,
+        /// Which.
+        profile: ClientProfile,
+    },
+    /// A client's ClientHello is to say its name, and there is no name or no TLS 1.2 to say it for.
+    NameInClientHello,
+    /// A client is to say that its certificate holds its name, in a profile that does not know this.
+    InCertificate {
+        /// Which.
+        profile: ClientProfile,
+    },
+    /// A client says that its certificate holds its name, alone, and it does not.
+    NameNotInCertificate {
+        /// The name, where there is one.
+        expected: Option<ClientName>,
+        /// The dNSNames in the certificate; none in a raw public key.
+        found: Vec<String>,
     },
     /// A client name, but no certificate or key to go with it.
     NameWithoutCredential,
@@ -231,11 +255,30 @@ impl fmt::Display for ConfigError {
             Self::OpenSslTooOld { found } => {
                 write!(f, "expected OpenSSL 3.5 or newer at run time, found {found}: update libssl")
             }
-            Self::Tls12 { profile: Profile::Current } => {
-                f.write_str("profile `current` is TLS 1.3 only: drop TLS 1.2, or use profile `2022`")
+            Self::Tls12 { profile } => {
+                write!(f, "profile `{profile}` is TLS 1.3 only for a client: drop TLS 1.2, or use profile `2022`")
             }
-            Self::Tls12 { profile: Profile::Draft2022 } => {
-                f.write_str("TLS 1.2 is not available yet: drop it; profile `2022` works with TLS 1.3")
+            Self::NameInClientHello => f.write_str(
+                "the name stands in the ClientHello for the sake of TLS 1.2: enable that and give the name, or do not ask for it there",
+            ),
+            Self::InCertificate { profile } => write!(
+                f,
+                "profile `{profile}` takes no name from a certificate: give the name, or use profile `2022`"
+            ),
+            Self::NameNotInCertificate { expected, found } => {
+                f.write_str("a server that is not told the name takes it from the certificate; expected ")?;
+                match expected {
+                    Some(name) => write!(f, "{name} as the only dNSName there")?,
+                    None => f.write_str("one dNSName there that can be a client name")?,
+                }
+                match found.as_slice() {
+                    [] => f.write_str(", found none")?,
+                    found => write!(f, ", found {}", found.join(", "))?,
+                }
+                f.write_str(match expected {
+                    Some(_) => ": use such a certificate, drop TLS 1.2, or allow the name in the ClientHello, where anybody on the way can read it",
+                    None => ": use such a certificate, or give the name",
+                })
             }
             Self::NameWithoutCredential => {
                 f.write_str("a client name needs a certificate or key to go with it: configure one, or drop the name")

@@ -9,6 +9,7 @@ use std::ffi::{CStr, c_int, c_long, c_uchar, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
+use dance_core::clientid::ExtensionTypes;
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
@@ -34,6 +35,8 @@ pub(crate) const RT_HANDSHAKE: c_int = 22;
 pub(crate) const R_BAD_EXTENSION: c_int = 110;
 /// SSL_R_EXCESSIVE_MESSAGE_SIZE.
 pub(crate) const R_EXCESSIVE_MESSAGE_SIZE: c_int = 152;
+/// SSL_R_NO_SHARED_CIPHER.
+pub(crate) const R_NO_SHARED_CIPHER: c_int = 193;
 /// SSL_R_UNSUPPORTED_PROTOCOL.
 pub(crate) const R_UNSUPPORTED_PROTOCOL: c_int = 258;
 /// SSL_R_UNEXPECTED_EOF_WHILE_READING.
@@ -99,12 +102,12 @@ fn conn_index() -> Result<Index<Ssl, Conn>, ErrorStack> {
     Ok(*CONN.get_or_init(|| made))
 }
 
-/// Registers every callback of this crate with a context. `extension_type` is met everywhere; `max_cert_list` bounds
+/// Registers every callback of this crate with a context. `extension_types` are met everywhere; `max_cert_list` bounds
 /// the Certificate message in octets; `client_cert_types` are the RFC 7250 types, in order of preference, empty for
 /// certificates without negotiation.
 pub(crate) fn register(
     ctx: &mut SslContextBuilder,
-    extension_type: u16,
+    extension_types: &ExtensionTypes,
     max_cert_list: usize,
     client_cert_types: &[u8],
 ) -> Result<(), ErrorStack> {
@@ -118,18 +121,19 @@ pub(crate) fn register(
         SSL_CTX_set_cert_verify_callback(ctx, verify_certificate, std::ptr::null_mut());
         SSL_CTX_set_msg_callback(ctx, on_message);
         openssl_sys::SSL_CTX_ctrl(ctx, CTRL_SET_MAX_CERT_LIST, max_cert_list as c_long, std::ptr::null_mut());
-        openssl_sys::SSL_CTX_add_custom_ext(
-            ctx,
-            c_uint::from(extension_type),
-            EVERYWHERE,
-            Some(add_extension),
-            None,
-            std::ptr::null_mut(),
-            Some(parse_extension),
-            std::ptr::null_mut(),
-        ) == 1
-            && (client_cert_types.is_empty()
-                || SSL_CTX_set1_client_cert_type(ctx, client_cert_types.as_ptr(), client_cert_types.len()) == 1)
+        extension_types.as_slice().iter().all(|extension_type| {
+            openssl_sys::SSL_CTX_add_custom_ext(
+                ctx,
+                c_uint::from(extension_type.get()),
+                EVERYWHERE,
+                Some(add_extension),
+                None,
+                std::ptr::null_mut(),
+                Some(parse_extension),
+                std::ptr::null_mut(),
+            ) == 1
+        }) && (client_cert_types.is_empty()
+            || SSL_CTX_set1_client_cert_type(ctx, client_cert_types.as_ptr(), client_cert_types.len()) == 1)
     };
     if done { Ok(()) } else { Err(ErrorStack::get()) }
 }
@@ -205,7 +209,7 @@ unsafe fn octets<'a>(data: *const c_uchar, len: usize) -> &'a [u8] {
 /// `alert`.
 unsafe extern "C" fn add_extension(
     ssl: *mut SSL,
-    _extension_type: c_uint,
+    extension_type: c_uint,
     context: c_uint,
     out: *mut *const c_uchar,
     out_len: *mut usize,
@@ -220,7 +224,7 @@ unsafe extern "C" fn add_extension(
     let addition = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: OpenSSL passes the SSL object it works on, which outlives the callback.
         let (_, conn) = unsafe { conn_of(ssl) }?;
-        Some(conn.add_extension(context, chain_index))
+        Some(conn.add_extension(extension_type, context, chain_index))
     }));
     match addition {
         Ok(Some(Addition::Nothing)) => 0,
@@ -249,7 +253,7 @@ unsafe extern "C" fn add_extension(
 /// `SSL_custom_ext_parse_cb_ex` of SSL_CTX_add_custom_ext(3): 1 goes on, 0 ends the handshake with `alert`.
 unsafe extern "C" fn parse_extension(
     ssl: *mut SSL,
-    _extension_type: c_uint,
+    extension_type: c_uint,
     context: c_uint,
     data: *const c_uchar,
     len: usize,
@@ -264,7 +268,7 @@ unsafe extern "C" fn parse_extension(
     let parsed = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: OpenSSL passes the SSL object it works on, and `len` octets of `data`; both outlive the callback.
         let ((ssl, conn), data) = unsafe { (conn_of(ssl)?, octets(data, len)) };
-        Some(conn.parse_extension(ssl, context, chain_index, data))
+        Some(conn.parse_extension(ssl, extension_type, context, chain_index, data))
     }));
     let description = match parsed {
         Ok(Some(Ok(()))) => return 1,
@@ -334,7 +338,7 @@ unsafe extern "C" fn on_message(
         };
         let direction = if write == 0 { Direction::Received } else { Direction::Sent };
         match content_type {
-            RT_ALERT => conn.on_alert(direction, data),
+            RT_ALERT => conn.on_alert(ssl, direction, data),
             RT_HANDSHAKE => conn.on_handshake_message(ssl, direction, data),
             _ => {}
         }

@@ -10,7 +10,7 @@ use dance_core::clientid::Profile;
 use openssl::ssl::{Ssl, SslContext, SslMethod};
 
 use super::*;
-use crate::conn::Side;
+use crate::conn::{ServerSide, Side};
 use crate::transport::Gate;
 
 /// A Rust type's name in C.
@@ -70,7 +70,7 @@ const INCLUDES: &str = "#include <openssl/ssl.h>\n#include <openssl/x509_vfy.h>\
 /// The C compiler takes a second declaration of a function only if it agrees with the first.
 #[test]
 fn declarations_agree_with_the_headers() {
-    let constants: [(&str, i64); 13] = [
+    let constants: [(&str, i64); 14] = [
         ("TLSEXT_cert_type_x509", CERT_TYPE_X509.into()),
         ("TLSEXT_cert_type_rpk", CERT_TYPE_RPK.into()),
         ("SSL_EXT_TLS1_3_RAW_PUBLIC_KEY", EXT_RAW_PUBLIC_KEY.into()),
@@ -78,6 +78,7 @@ fn declarations_agree_with_the_headers() {
         ("SSL3_RT_HANDSHAKE", RT_HANDSHAKE.into()),
         ("SSL_R_BAD_EXTENSION", R_BAD_EXTENSION.into()),
         ("SSL_R_EXCESSIVE_MESSAGE_SIZE", R_EXCESSIVE_MESSAGE_SIZE.into()),
+        ("SSL_R_NO_SHARED_CIPHER", R_NO_SHARED_CIPHER.into()),
         ("SSL_R_UNSUPPORTED_PROTOCOL", R_UNSUPPORTED_PROTOCOL.into()),
         ("SSL_R_UNEXPECTED_EOF_WHILE_READING", R_UNEXPECTED_EOF.into()),
         ("SSL_AD_INTERNAL_ERROR", AD_INTERNAL_ERROR.into()),
@@ -101,8 +102,12 @@ fn declarations_agree_with_the_headers() {
 
 fn ssl() -> Ssl {
     let mut ctx = SslContext::builder(SslMethod::tls()).unwrap();
-    register(&mut ctx, 0xffdc, 100, &[CERT_TYPE_X509]).unwrap();
+    register(&mut ctx, &ExtensionTypes::DEFAULT, 100, &[CERT_TYPE_X509]).unwrap();
     Ssl::new(&ctx.build()).unwrap()
+}
+
+fn dane_server() -> Conn {
+    Conn::new(Side::Server(ServerSide { profile: Profile::Current, dane: true, gate: Gate::default() }))
 }
 
 fn call_add(ssl: *mut SSL, context: c_uint) -> (c_int, c_int) {
@@ -169,7 +174,7 @@ fn callbacks_refuse_what_they_do_not_know() {
 #[test]
 fn callbacks_work_with_state() {
     let mut known = ssl();
-    attach(&mut known, Conn::new(Profile::Current, Side::Server { signal: Some(&[0]), gate: Gate::default() })).unwrap();
+    attach(&mut known, dane_server()).unwrap();
     assert_eq!(call_add(known.as_ptr(), openssl_sys::SSL_EXT_TLS1_3_CERTIFICATE_REQUEST), (1, 0));
     assert_eq!(call_parse(known.as_ptr(), ptr::null(), 0), (0, 50));
     // SAFETY: an alert of two octets.
@@ -181,7 +186,7 @@ fn callbacks_work_with_state() {
 #[test]
 fn callbacks_keep_panics_to_themselves() {
     let mut known = ssl();
-    attach(&mut known, Conn::new(Profile::Current, Side::Server { signal: Some(&[0]), gate: Gate::default() })).unwrap();
+    attach(&mut known, dane_server()).unwrap();
     conn(&known).unwrap().state().panic = true;
     assert_eq!(call_add(known.as_ptr(), openssl_sys::SSL_EXT_TLS1_3_NEW_SESSION_TICKET), (-1, 80));
     assert_eq!(call_parse(known.as_ptr(), ptr::null(), 0), (0, 80));

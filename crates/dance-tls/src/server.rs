@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 
-use dance_core::clientid::{ExtensionType, Profile};
+use dance_core::clientid::{ExtensionTypes, Profile, TlsVersion};
 use dance_core::message::{self, CertificateType};
 use dance_core::reason::Reason;
 use dance_core::verdict::{ClientId, Presented};
@@ -15,7 +15,7 @@ use tokio_openssl::SslStream;
 use tracing::{debug, warn};
 
 use crate::config::{Common, DaneMode, ServerConfig, check_alpn, context, server_groups, use_certified_key};
-use crate::conn::{Conn, Side, State};
+use crate::conn::{Conn, ServerSide, Side, State, version};
 use crate::credential::subject;
 use crate::error::{AcceptError, AlertDescription, ConfigError, TlsFailure, because, words};
 use crate::ffi;
@@ -51,8 +51,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Accepted<S> {
 pub struct Acceptor {
     context: SslContext,
     profile: Profile,
-    extension_type: ExtensionType,
-    signal: Option<&'static [u8]>,
+    extension_types: ExtensionTypes,
+    dane: bool,
     linger: Linger,
     #[cfg(feature = "misbehave")]
     pub(crate) rewrite: Option<crate::misbehave::Rewrite>,
@@ -60,7 +60,7 @@ pub struct Acceptor {
 
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acceptor").field("profile", &self.profile).field("signal", &self.signal).finish_non_exhaustive()
+        f.debug_struct("Acceptor").field("profile", &self.profile).field("dane", &self.dane).finish_non_exhaustive()
     }
 }
 
@@ -75,14 +75,16 @@ impl Acceptor {
         let types: &[u8] = if config.raw_public_keys { &[ffi::CERT_TYPE_RPK, ffi::CERT_TYPE_X509] } else { &[] };
         let mut ctx = context(&Common {
             method: SslMethod::tls_server(),
-            profile: config.profile,
-            extension_type: config.extension_type,
+            extension_types: &config.extension_types,
             tls12: config.tls12,
             groups: Some(server_groups(config.groups.as_deref())),
             client_cert_types: types,
         })?;
         use_certified_key(&mut ctx, &config.certified_key)?;
         warn_if_expired(config);
+        if config.tls12 {
+            warn!("TLS 1.2 is on: the names and certificates of its clients can be read on the way");
+        }
         // A missing certificate must not draw certificate_required, so FAIL_IF_NO_PEER_CERT stays off; the verdict
         // takes care of it.
         ctx.set_verify(SslVerifyMode::PEER);
@@ -99,11 +101,8 @@ impl Acceptor {
         Ok(Self {
             context: ctx.build(),
             profile: config.profile,
-            extension_type: config.extension_type,
-            signal: match config.dane {
-                DaneMode::On => Some(config.profile.signal()),
-                DaneMode::Off => None,
-            },
+            extension_types: config.extension_types,
+            dane: config.dane == DaneMode::On,
             linger: config.linger,
             #[cfg(feature = "misbehave")]
             rewrite: None,
@@ -136,7 +135,10 @@ impl Acceptor {
             }
             return Err(error);
         }
-        let presented = match self.read_certificate(&stream, &take_state(&stream)) {
+        let state = take_state(&stream);
+        let presented =
+            if state.legacy { Err(Reason::LegacyHandshake) } else { self.read_certificate(&stream, &state) };
+        let presented = match presented {
             Ok(presented) => presented,
             Err(reason) => {
                 refuse(&mut stream, reason);
@@ -152,7 +154,7 @@ impl Acceptor {
     fn start<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<SslStream<Transport<S>>, ErrorStack> {
         let mut ssl = Ssl::new(&self.context)?;
         let gate = Gate::default();
-        let conn = Conn::new(self.profile, Side::Server { signal: self.signal, gate: gate.clone() });
+        let conn = Conn::new(Side::Server(ServerSide { profile: self.profile, dane: self.dane, gate: gate.clone() }));
         #[cfg(feature = "misbehave")]
         let conn = crate::misbehave::install(&mut ssl, conn, self.rewrite.as_ref());
         ffi::attach(&mut ssl, conn)?;
@@ -164,14 +166,24 @@ impl Acceptor {
         // The server always asks, and OpenSSL insists on an answer.
         let message = state.certificate.as_deref().ok_or(Reason::CertificateMalformed)?;
         let raw_public_key = ffi::client_uses_raw_public_key(stream.ssl());
-        let negotiated = message::Negotiated {
-            extension_types: &self.extension_type.into(),
-            profile: self.profile,
-            signal_sent: self.signal.is_some(),
-            certificate_type: if raw_public_key { CertificateType::RawPublicKey } else { CertificateType::X509 },
-            context: &[],
+        let certificate_type = if raw_public_key { CertificateType::RawPublicKey } else { CertificateType::X509 };
+        let presented = match version(stream.ssl()) {
+            TlsVersion::Tls12 => {
+                let client_id = state.client_id.as_ref().map(|(_, form)| ClientId::Form(form.clone()));
+                message::read_client_certificate_tls12(message, certificate_type, client_id.unwrap_or(ClientId::Absent))
+            }
+            TlsVersion::Tls13 => {
+                let negotiated = message::Negotiated {
+                    extension_types: &self.extension_types,
+                    profile: self.profile,
+                    signal_sent: self.dane,
+                    certificate_type,
+                    context: &[],
+                };
+                message::read_client_certificate(message, &negotiated)
+            }
         };
-        let presented = message::read_client_certificate(message, &negotiated).map_err(|error| {
+        let presented = presented.map_err(|error| {
             debug!(%error, "the client's Certificate message is malformed");
             error.reason()
         })?;
@@ -202,7 +214,10 @@ impl Acceptor {
         if because(stack, ffi::R_UNSUPPORTED_PROTOCOL) {
             return AcceptError::Refused(Reason::VersionTooLow);
         }
-        if state.awaiting_certificate() {
+        if because(stack, ffi::R_NO_SHARED_CIPHER) && version(stream.ssl()) == TlsVersion::Tls12 {
+            return AcceptError::Refused(Reason::LegacyHandshake);
+        }
+        if state.awaiting_certificate(version(stream.ssl())) {
             if because(stack, ffi::R_EXCESSIVE_MESSAGE_SIZE) {
                 return AcceptError::Refused(Reason::CertificateMalformed);
             }

@@ -189,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         self.signal_seen
     }
 
-    /// The name was sent.
+    /// The name was sent, or the server was told to take it from the certificate that was sent.
     #[must_use]
     pub const fn name_sent(&self) -> bool {
         self.name_sent

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::*;
+use dance_core::clientid::{ClientForm, ClientProfile, Profile};
 use dance_core::verdict::ClientId;
 use dance_tls::misbehave::{self, CERTIFICATE};
 use dance_tls::{
@@ -147,12 +148,21 @@ async fn raw_public_key_needs_a_server_that_takes_it() {
 // What cannot work is refused at start.
 #[test]
 fn settings_that_make_no_client() {
-    let name_only = ClientConfig { name: Some(name()), ..ClientConfig::new(trust_server()) };
+    let name_only = ClientConfig { client_id: Some(ClientForm::Name(name())), ..ClientConfig::new(trust_server()) };
     assert!(matches!(Connector::new(&name_only), Err(ConfigError::NameWithoutCredential)));
-    let no_name = ClientConfig { name: None, require_signal: true, ..client_config(x509()) };
+    let no_name = ClientConfig { client_id: None, require_signal: true, ..client_config(x509()) };
     assert!(matches!(Connector::new(&no_name), Err(ConfigError::DemandWithoutName)));
     let alpn = ClientConfig { alpn: vec![Vec::new()], ..client_config(x509()) };
     assert!(matches!(Connector::new(&alpn), Err(ConfigError::Alpn { octets: 0 })));
+    for (profile, error) in [
+        (Profile::Current.into(), "profile `current`"),
+        (Profile::Draft2022.into(), "there, found none"),
+        (ClientProfile::Auto, "profile `auto`"),
+    ] {
+        // SEC-09, CLI-08: TLS 1.2 is for profile `2022`, and there the certificate has to hold the name.
+        let tls12 = ClientConfig { tls12: true, profile, ..client_config(x509()) };
+        assert!(Connector::new(&tls12).unwrap_err().to_string().contains(error));
+    }
     // Control.
     assert!(Connector::new(&client_config(x509())).is_ok());
 }
@@ -198,7 +208,8 @@ async fn named_anchor_need_not_be_a_root() {
     let roots = ServerVerification::Roots(TrustAnchors::parse(&vector("certs/inter.pem")).unwrap());
     let connector = Connector::new(&ClientConfig { server_verification: roots, ..client_config(x509()) }).unwrap();
     let (client, server) = tcp().await;
-    let (accepted, connected) = tokio::join!(accept(&acceptor, server), connector.connect("device1.example.com", client));
+    let (accepted, connected) =
+        tokio::join!(accept(&acceptor, server), connector.connect("device1.example.com", client));
     connected.unwrap();
     accepted.unwrap();
 }

@@ -75,7 +75,7 @@ fn acceptor_of(profile: Profile) -> Acceptor {
 }
 
 fn connector_of(profile: Profile) -> Connector {
-    Connector::new(&ClientConfig { profile, ..client_config(x509()) }).unwrap()
+    Connector::new(&ClientConfig { profile: profile.into(), ..client_config(x509()) }).unwrap()
 }
 
 /// Messages, in their order.
@@ -136,7 +136,7 @@ fn request_extensions(request: &[u8]) -> Vec<(u16, Vec<u8>)> {
 async fn code_point_is_a_setting() {
     let extension_type = ExtensionType::new(0xff5a).unwrap();
     let (seen, record) = recorder(CERTIFICATE);
-    let acceptor = Acceptor::new(&ServerConfig { extension_type, ..server_config() }).unwrap();
+    let acceptor = Acceptor::new(&ServerConfig { extension_types: extension_type.into(), ..server_config() }).unwrap();
     let config = ClientConfig { extension_type, ..client_config(x509()) };
     let connector_there = misbehave::connector(&Connector::new(&config).unwrap(), record);
     let (accepted, connected) = handshake(&acceptor, &connector_there).await;
@@ -310,7 +310,7 @@ async fn extension_in_client_hello() {
     let (pending, _client) = (accepted.unwrap(), connected.unwrap());
     assert_eq!(pending.presented().client_id, ClientId::Form(ClientForm::Name(name())));
     // Without a name there, there is none.
-    let config = ClientConfig { profile: Profile::Draft2022, name: None, ..client_config(x509()) };
+    let config = ClientConfig { profile: Profile::Draft2022.into(), client_id: None, ..client_config(x509()) };
     let connector = misbehave::sends_in_client_hello(&Connector::new(&config).unwrap(), &named);
     let (accepted, _connected) = handshake(&acceptor_of(Profile::Draft2022), &connector).await;
     assert_eq!(accepted.unwrap().presented().client_id, ClientId::Absent);
@@ -449,7 +449,8 @@ async fn vectors_of_whole_messages() {
                 "cert-x509-p256" => x509(),
                 _ => leaf(),
             };
-            let honest = Connector::new(&ClientConfig { profile, ..client_config(credential) }).unwrap();
+            let honest =
+                Connector::new(&ClientConfig { profile: profile.into(), ..client_config(credential) }).unwrap();
             let sent = message.clone();
             let connector = misbehave::connector(&honest, misbehave::only(CERTIFICATE, move |_| sent.clone()));
             match (case.name.as_str(), alert) {

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use common::{NAME, acceptor, handshake, name, trust_server};
+use dance_core::clientid::ClientForm;
 use dance_core::matching::Credential;
 use dance_tls::{
     ClientConfig, ConfigError, CredentialError, CredentialFiles, Credentials, ReadyCredential, Rollover, RolloverError,
@@ -53,7 +54,7 @@ impl Home {
 }
 
 fn config() -> ClientConfig {
-    ClientConfig { name: Some(name()), ..ClientConfig::new(trust_server()) }
+    ClientConfig { client_id: Some(ClientForm::Name(name())), ..ClientConfig::new(trust_server()) }
 }
 
 fn is(ready: &ReadyCredential, made: &Made) -> bool {

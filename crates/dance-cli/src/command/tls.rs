@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dance_core::clientid::{ExtensionType, Profile, TlsVersion};
+use dance_core::clientid::{ClientForm, ExtensionType, Profile, TlsVersion};
 use dance_core::name::ClientName;
 use dance_tls::{
     CertifiedKey, ClientAuthRefused, ClientConfig, ClientCredential, ClientStream, Connector, CredentialType,
@@ -158,8 +158,8 @@ impl TlsOptions {
         Connector::new(&ClientConfig {
             credential,
             require_signal: self.name.is_some(),
-            name: self.name.clone(),
-            profile: self.profile,
+            client_id: self.name.clone().map(ClientForm::Name),
+            profile: self.profile.into(),
             extension_type: self.extension_type,
             alpn,
             ..ClientConfig::new(verification)

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dance_core::clientid::ClientForm;
 use dance_core::name::ClientName;
 use dance_testkit::Identity;
 use dance_tls::{
@@ -83,7 +84,7 @@ fn connector(scene: &Scene, name: &str, identity: &Identity, presents: Presents)
         ClientName::parse(name.as_bytes()).map_err(|error| Error::Name { name: name.to_owned(), error })?;
     Connector::new(&ClientConfig {
         credential: Some(credential),
-        name: Some(client_name),
+        client_id: Some(ClientForm::Name(client_name)),
         require_signal: true,
         ..ClientConfig::new(ServerVerification::Roots(roots))
     })

@@ -48,7 +48,7 @@ async fn whatever_the_reason_and_sees_the_same_alert() {
 
     let cases = [
         (Reason::NameNotAllowed, lab.certificate("sensor7.example.net", &stranger)),
-        (Reason::NoClientName, ClientConfig { name: None, ..lab.certificate(SENSOR, &lab.enrol(SENSOR)) }),
+        (Reason::NoClientName, ClientConfig { client_id: None, ..lab.certificate(SENSOR, &lab.enrol(SENSOR)) }),
         (Reason::NoClientName, lab.client(None, None)),
         (Reason::TlsaAbsent, lab.certificate(&named("nobody"), &stranger)),
         (Reason::NoMatch, lab.certificate(&named("other-key"), &stranger)),
@@ -127,7 +127,7 @@ async fn or_reaches_it_without_identity_where_the_policy_is_optional() {
             "not-dane",
             Some(Reason::NoClientName),
             None,
-            ClientConfig { name: None, ..lab.certificate(SENSOR, &identity) },
+            ClientConfig { client_id: None, ..lab.certificate(SENSOR, &identity) },
         ),
         ("unauthenticated", Some(Reason::NoMatch), None, lab.certificate(SENSOR, &stranger)),
         ("authenticated", None, Some(SENSOR), lab.certificate(SENSOR, &identity)),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dance_core::clientid::ClientForm;
 use dance_core::name::{ClientName, OwnerName};
 use dance_core::reason::Reason;
 use dance_gateway::{Config, Gateway, VerdictEvent};
@@ -135,7 +136,7 @@ impl Lab {
     pub(crate) fn client(&self, name: Option<&str>, credential: Option<ClientCredential>) -> ClientConfig {
         let anchors = TrustAnchors::parse(self.server.chain_pem().as_bytes()).unwrap();
         ClientConfig {
-            name: name.map(|name| ClientName::parse_config(name).unwrap()),
+            client_id: name.map(|name| ClientForm::Name(ClientName::parse_config(name).unwrap())),
             credential,
             ..ClientConfig::new(ServerVerification::Roots(anchors))
         }

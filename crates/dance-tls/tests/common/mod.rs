@@ -10,6 +10,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use dance_core::clientid::ClientForm;
 use dance_core::matching::Credential;
 use dance_core::name::ClientName;
 use dance_core::reason::Reason;
@@ -79,7 +80,11 @@ pub fn trust_server() -> ServerVerification {
 
 /// A client with a name and this credential.
 pub fn client_config(credential: ClientCredential) -> ClientConfig {
-    ClientConfig { credential: Some(credential), name: Some(name()), ..ClientConfig::new(trust_server()) }
+    ClientConfig {
+        credential: Some(credential),
+        client_id: Some(ClientForm::Name(name())),
+        ..ClientConfig::new(trust_server())
+    }
 }
 
 pub fn connector(credential: ClientCredential) -> Connector {
