@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use dance_core::clientid::{ClientProfile, ExtensionType, TlsVersion};
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode};
+use openssl::ssl::{self, Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -63,6 +63,9 @@ impl Connector {
             groups: config.groups.as_deref(),
             client_cert_types: if raw_public_key { &[ffi::CERT_TYPE_RPK] } else { &[] },
         })?;
+        if !config.tls13 {
+            ctx.set_max_proto_version(Some(SslVersion::TLS1_2)).map_err(ConfigError::OpenSsl)?;
+        }
         match &config.credential {
             Some(ClientCredential::X509(certified_key)) => use_certified_key(&mut ctx, certified_key)?,
             Some(ClientCredential::RawPublicKey(key)) => {
@@ -125,11 +128,12 @@ impl Connector {
         // The last flight.
         stream.get_mut().pass_on().await.map_err(ConnectError::Io)?;
         let credential_sent = state.credential_sent == Some(true);
-        let named_by_certificate = version(stream.ssl()) == TlsVersion::Tls12 && state.signal_seen && credential_sent;
+        let named_by_certificate =
+            version(stream.ssl()) == TlsVersion::Tls12 && state.signal.is_some() && credential_sent;
         let raw_public_key = ffi::client_uses_raw_public_key(stream.ssl());
         let sent = if raw_public_key { CredentialType::RawPublicKey } else { CredentialType::X509 };
         Ok(ClientStream {
-            signal_seen: state.signal_seen,
+            signal: state.signal,
             name_sent: state.name_sent || named_by_certificate,
             credential_sent: credential_sent.then_some(sent),
             open: OpenStream::new(stream, true),

@@ -145,6 +145,8 @@ pub struct ClientConfig {
     /// Whether TLS 1.2 is spoken too; profile `2022` only. There the extension stands in the ClientHello, which anybody
     /// on the way can read: it says no more than that the certificate holds the name.
     pub tls12: bool,
+    /// Whether TLS 1.3 is spoken. Off only to see what a server does in TLS 1.2.
+    pub tls13: bool,
     /// With `tls12`, the ClientHello says the name itself, whatever is negotiated then.
     pub name_in_client_hello: bool,
     /// ALPN protocols to offer. Empty: none.
@@ -168,6 +170,7 @@ impl ClientConfig {
             extension_type: ExtensionType::default(),
             server_verification,
             tls12: false,
+            tls13: true,
             name_in_client_hello: false,
             alpn: Vec::new(),
             groups: None,
@@ -182,6 +185,9 @@ impl ClientConfig {
 
     /// Refuses what no server could make sense of (requirements C4, C11).
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if !self.tls12 && !self.tls13 {
+            return Err(ConfigError::NoVersion);
+        }
         if self.tls12 && !self.profile.may_use_client_hello() {
             return Err(ConfigError::Tls12 { profile: self.profile });
         }

@@ -135,8 +135,8 @@ pub(crate) struct State {
     pub(crate) certificate_request: Option<Vec<u8>>,
     /// Client: the type of the server's message that OpenSSL reads.
     reading: Option<u8>,
-    /// Client: the CertificateRequest carried the signal, in TLS 1.2 the ServerHello.
-    pub(crate) signal_seen: bool,
+    /// Client: the profile whose signal the CertificateRequest carried, in TLS 1.2 the ServerHello.
+    pub(crate) signal: Option<Profile>,
     /// Client: a Certificate has been sent; whether it had at least one entry.
     pub(crate) credential_sent: Option<bool>,
     /// Client: the extension has been sent with the name in it, or in a Certificate without.
@@ -267,7 +267,7 @@ impl Conn {
             }
             (Side::Client(client), sys::SSL_EXT_TLS1_3_CERTIFICATE | ffi::EXT_RAW_PUBLIC_KEY) => {
                 match &client.client_id {
-                    Some(said) if chain_index == 0 && state.signal_seen => {
+                    Some(said) if chain_index == 0 && state.signal.is_some() => {
                         state.name_sent = true;
                         Addition::Data(&said.extension_data)
                     }
@@ -303,7 +303,7 @@ impl Conn {
             Side::Client(client) => match client.profile.placement(version, place, client.client_hello.is_some()) {
                 Placement::Refuse(error) => Err(error),
                 Placement::Ignore => Ok(()),
-                Placement::Read => client.profile.decode_signal(data).map(|_| state.signal_seen = true),
+                Placement::Read => client.profile.decode_signal(data).map(|profile| state.signal = Some(profile)),
             },
         };
         result.map_err(|error| {
@@ -341,7 +341,7 @@ impl Conn {
             Some(ServerRefusal::LegacyHandshake)
         } else if client.verify_server && !trusted() {
             Some(ServerRefusal::Untrusted)
-        } else if client.require_signal && !self.state().signal_seen {
+        } else if client.require_signal && self.state().signal.is_none() {
             Some(ServerRefusal::NoSignal)
         } else if client.require_signal && unusable_credential {
             Some(ServerRefusal::NoRawPublicKeys)

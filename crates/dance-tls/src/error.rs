@@ -211,6 +211,8 @@ pub enum ConfigError {
         /// Which.
         profile: ClientProfile,
     },
+    /// A client is to speak neither TLS 1.2 nor TLS 1.3.
+    NoVersion,
     /// A client's ClientHello is to say its name, and there is no name or no TLS 1.2 to say it for.
     NameInClientHello,
     /// A client is to say that its certificate holds its name, in a profile that does not know this.
@@ -258,6 +260,7 @@ impl fmt::Display for ConfigError {
             Self::Tls12 { profile } => {
                 write!(f, "profile `{profile}` is TLS 1.3 only for a client: drop TLS 1.2, or use profile `2022`")
             }
+            Self::NoVersion => f.write_str("a client needs a version of TLS to speak: enable TLS 1.2 or TLS 1.3"),
             Self::NameInClientHello => f.write_str(
                 "the name stands in the ClientHello for the sake of TLS 1.2: enable that and give the name, or do not ask for it there",
             ),

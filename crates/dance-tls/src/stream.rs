@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use dance_core::clientid::TlsVersion;
+use dance_core::clientid::{Profile, TlsVersion};
 use openssl::ssl::{self, SslRef};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_openssl::SslStream;
@@ -177,7 +177,7 @@ pub enum CredentialType {
 #[derive(Debug)]
 pub struct ClientStream<S> {
     pub(crate) open: OpenStream<S>,
-    pub(crate) signal_seen: bool,
+    pub(crate) signal: Option<Profile>,
     pub(crate) name_sent: bool,
     pub(crate) credential_sent: Option<CredentialType>,
 }
@@ -186,7 +186,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
     /// The server signalled DANE client authentication.
     #[must_use]
     pub const fn signal_seen(&self) -> bool {
-        self.signal_seen
+        self.signal.is_some()
+    }
+
+    /// The profile whose signal that was: of a client set to `auto`, the one that the server has revealed.
+    #[must_use]
+    pub const fn profile(&self) -> Option<Profile> {
+        self.signal
     }
 
     /// The name was sent, or the server was told to take it from the certificate that was sent.
