@@ -3,14 +3,16 @@
 //! [`Config`] is the file as written, [`Config::check`] turns it into values that can be used, and printing it gives the effective
 //! configuration. Unknown keys are errors: a mistyped security setting must not be lost.
 
+mod error;
+mod settings;
+
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use dance_core::clientid::{ExtensionType, Profile};
-use dance_core::name::{NameError, ServiceLabel};
-use dance_core::policy::{AllowList, OnLookupFailure, PatternError, Policy, WildcardEndEntity};
+use dance_core::clientid::{ExtensionTypes, Profile};
+use dance_core::name::ServiceLabel;
+use dance_core::policy::{AllowList, OnLookupFailure, Policy, WildcardEndEntity};
 use dance_resolver::DNS_PORT;
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,12 @@ use serde::{Deserialize, Serialize};
 use crate::duration::Span;
 use crate::identity::{HeaderRules, same};
 use crate::origin::Origin;
+
+pub use error::{ConfigError, HeaderError, ReadError, ReadErrorKind};
+pub use settings::{
+    DnsMode, ExtensionTypeSetting, LogNames, OnLookupFailureSetting, PolicySetting, ProfileSetting, ResumptionSetting,
+    WildcardSetting,
+};
 
 /// The configuration as written, with defaults for what is left out. Keys in the file are these names in kebab-case;
 /// `gateway.example.toml` explains each.
@@ -36,11 +44,16 @@ pub struct Config {
     pub policy: PolicySetting,
     pub on_lookup_failure: OnLookupFailureSetting,
     pub profile: ProfileSetting,
+    pub tls12: bool,
     pub extension_type: ExtensionTypeSetting,
     pub raw_public_keys: bool,
     pub service_label: Option<String>,
+    pub derive_without_signal: bool,
+    pub user_mode: bool,
     pub wildcard_ee: WildcardSetting,
     pub pkix_roots: Option<PathBuf>,
+    pub client_ca: Option<PathBuf>,
+    pub resumption: ResumptionSetting,
 
     pub header: String,
     pub log_names: LogNames,
@@ -98,11 +111,16 @@ impl Default for Config {
             policy: PolicySetting::Require,
             on_lookup_failure: OnLookupFailureSetting::Abort,
             profile: ProfileSetting::Current,
-            extension_type: ExtensionTypeSetting(ExtensionType::DEFAULT),
+            tls12: false,
+            extension_type: ExtensionTypeSetting(ExtensionTypes::DEFAULT),
             raw_public_keys: true,
             service_label: None,
+            derive_without_signal: false,
+            user_mode: false,
             wildcard_ee: WildcardSetting::Accept,
             pkix_roots: None,
+            client_ca: None,
+            resumption: ResumptionSetting::Off,
             header: "Dane-Clientid".to_owned(),
             log_names: LogNames::Full,
             handshake_timeout: Span::secs(10),
@@ -142,100 +160,6 @@ impl Default for LimitsConfig {
     }
 }
 
-/// `policy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PolicySetting {
-    /// No connection without DANE authentication.
-    Require,
-    /// Such connections go on, anonymously.
-    Optional,
-}
-
-/// `on-lookup-failure`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnLookupFailureSetting {
-    /// The handshake ends.
-    Abort,
-    /// The connection goes on, anonymously; under policy `optional` only.
-    Unauthenticated,
-}
-
-/// `profile`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ProfileSetting {
-    /// draft-ietf-dance-client-auth-13.
-    #[serde(rename = "current")]
-    Current,
-    /// draft-ietf-dance-client-auth-00.
-    #[serde(rename = "2022")]
-    Draft2022,
-}
-
-/// `wildcard-ee`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WildcardSetting {
-    /// A DANE-EE match at a wildcard counts.
-    Accept,
-    /// It counts as no match (SEC-08).
-    Reject,
-}
-
-/// `log-names`: how client names stand in the log (SEC-06).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogNames {
-    /// As they are.
-    Full,
-    /// As a digest under a key that is drawn at start and never leaves the process: equal names can be told, names cannot.
-    Hashed,
-    /// Not at all.
-    Off,
-}
-
-/// `dns.mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DnsMode {
-    /// The gateway validates signatures itself.
-    Validate,
-    /// It believes the resolver's AD bit.
-    Ad,
-}
-
-/// `extension-type`: a number in the file or its hexadecimal form in a string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExtensionTypeSetting(pub ExtensionType);
-
-impl Serialize for ExtensionTypeSetting {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for ExtensionTypeSetting {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(u16),
-            Text(String),
-        }
-        let value = match Written::deserialize(deserializer) {
-            Ok(Written::Number(number)) => Some(number),
-            Ok(Written::Text(text)) => text.strip_prefix("0x").and_then(|hex| u16::from_str_radix(hex, 16).ok()),
-            Err(_) => None,
-        };
-        value.and_then(ExtensionType::new).map(Self).ok_or_else(|| {
-            serde::de::Error::custom(
-                "expected a TLS extension type of the private-use range, \"0xff00\" to \"0xffff\" without \"0xff01\"",
-            )
-        })
-    }
-}
-
 impl Config {
     /// Reads a file. Relative paths in it count from the file's own directory.
     ///
@@ -246,7 +170,13 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| fault(ReadErrorKind::Io(error)))?;
         let mut config = Self::parse(&text).map_err(|error| fault(ReadErrorKind::Syntax(error)))?;
         let base = path.parent().unwrap_or(Path::new(""));
-        let paths = [&mut config.certificate, &mut config.key, &mut config.pkix_roots, &mut config.dns.trust_anchor];
+        let paths = [
+            &mut config.certificate,
+            &mut config.key,
+            &mut config.pkix_roots,
+            &mut config.client_ca,
+            &mut config.dns.trust_anchor,
+        ];
         for path in paths.into_iter().flatten() {
             *path = base.join(&*path);
         }
@@ -282,6 +212,12 @@ impl Config {
             ),
             None => None,
         };
+        match (self.profile, self.policy) {
+            (ProfileSetting::Current, PolicySetting::Require) if self.tls12 => return Err(ConfigError::Tls12Required),
+            (ProfileSetting::Current, _) if self.derive_without_signal => return Err(ConfigError::DeriveWithoutSignal),
+            (_, PolicySetting::Require) if self.client_ca.is_some() => return Err(ConfigError::ClientCaUnused),
+            _ => {}
+        }
         // The AD bit does not tell whether a wildcard was expanded (requirements 4.2 step 16).
         if self.wildcard_ee == WildcardSetting::Reject && self.dns.mode == DnsMode::Ad {
             return Err(ConfigError::WildcardUnseen);
@@ -427,150 +363,6 @@ pub struct Checked<'a> {
     /// The field that tells the web application who connected.
     pub header: HeaderName,
 }
-
-/// A configuration file that cannot be used.
-#[derive(Debug)]
-pub struct ReadError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub kind: ReadErrorKind,
-}
-
-/// What is wrong with a configuration file.
-#[derive(Debug)]
-pub enum ReadErrorKind {
-    /// It cannot be read.
-    Io(io::Error),
-    /// It is no TOML, has a key that there is none of, or a value of the wrong form; the message quotes the line.
-    Syntax(toml::de::Error),
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            ReadErrorKind::Io(error) => write!(
-                f,
-                "cannot read the configuration {}: {error}; name a TOML file that this program may read",
-                self.path.display()
-            ),
-            ReadErrorKind::Syntax(error) => write!(f, "configuration {}: {error}", self.path.display()),
-        }
-    }
-}
-
-impl std::error::Error for ReadError {}
-
-/// A setting that cannot be used. The fault of whoever wrote the configuration.
-#[derive(Clone, Debug)]
-pub enum ConfigError {
-    /// A key without default is missing.
-    Missing {
-        /// Which.
-        key: &'static str,
-    },
-    /// Nobody would be let in.
-    NoAllowList,
-    /// An entry of `allow`.
-    Pattern(PatternError),
-    /// An entry of `dns.resolver`.
-    DnsServer {
-        /// As written.
-        value: String,
-    },
-    /// The plaintext side would leave this host.
-    OriginNotLocal {
-        /// Where it points.
-        origin: Origin,
-    },
-    /// `service-label`.
-    ServiceLabel {
-        /// As written.
-        value: String,
-        /// Why it is none.
-        error: NameError,
-    },
-    /// `header`.
-    Header {
-        /// As written.
-        value: String,
-        /// Why it cannot be used.
-        error: HeaderError,
-    },
-    /// `wildcard-ee = "reject"` with `dns.mode = "ad"`.
-    WildcardUnseen,
-    /// A time-out of nothing.
-    ZeroSpan {
-        /// Which.
-        key: &'static str,
-    },
-    /// A number outside its bounds.
-    OutOfRange {
-        /// Which.
-        key: &'static str,
-        /// As written.
-        found: usize,
-        /// The least.
-        min: usize,
-        /// The most.
-        max: usize,
-    },
-}
-
-/// Why a text cannot be the identity header's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeaderError {
-    /// It is no field name.
-    Syntax,
-    /// HTTP or the gateway uses it for something else.
-    Taken,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { key } => write!(f, "the setting `{key}` has no default and is not set; {}", wanted(key)),
-            Self::NoAllowList => f.write_str(
-                "the allow-list is empty, so nobody could connect; name the clients to let in, such as allow = [\"sensor7._device.example.com\", \"*._device.example.com\"]",
-            ),
-            Self::Pattern(error) => error.fmt(f),
-            Self::DnsServer { value } => write!(
-                f,
-                "dns.resolver \"{value}\": expected an IP address, or one with a port (\"127.0.0.1:53\", \"[::1]:53\")"
-            ),
-            Self::OriginNotLocal { origin } => write!(
-                f,
-                "the origin {origin} is not on this host: the connection to it is not encrypted and whoever reaches it can forge the identity header; use a loopback address or a Unix socket, or set unsafe-origin = true if the network between is yours alone"
-            ),
-            Self::ServiceLabel { value, error } => write!(f, "service-label \"{value}\": {error}"),
-            Self::Header { value, error: HeaderError::Syntax } => write!(
-                f,
-                "header \"{value}\" is no HTTP field name; expected letters, digits and '-', such as \"Dane-Clientid\""
-            ),
-            Self::Header { value, error: HeaderError::Taken } => write!(
-                f,
-                "header \"{value}\": HTTP or the gateway itself uses this field; choose one of its own, such as \"Dane-Clientid\""
-            ),
-            Self::WildcardUnseen => f.write_str(
-                "wildcard-ee = \"reject\" needs dns.mode = \"validate\": a resolver's AD bit does not tell whether a wildcard was expanded",
-            ),
-            Self::ZeroSpan { key } => write!(f, "`{key}` is zero; expected at least \"1ms\""),
-            Self::OutOfRange { key, found, min, max } => {
-                write!(f, "`{key}` is {found}; expected {min} to {max}")
-            }
-        }
-    }
-}
-
-fn wanted(key: &str) -> &'static str {
-    match key {
-        "certificate" => "it names a PEM file with the server's certificate chain, the server's own certificate first",
-        "key" => "it names a PEM file with the key of the server's certificate",
-        _ => "it is the web application's address, such as \"127.0.0.1:8080\" or \"unix:/run/app.sock\"",
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests;

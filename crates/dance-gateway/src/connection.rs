@@ -1,4 +1,4 @@
-//! One client's connection: handshake, verdict, then HTTP, and in the end perhaps a tunnel.
+//! One client's connection: once it is admitted, HTTP, and in the end perhaps a tunnel.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dance_core::verdict::{Verdict, VerifiedClient};
 use dance_resolver::TlsaSource;
-use dance_tls::{Accepted, Resumed, TlsStream};
+use dance_tls::TlsStream;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -19,12 +18,14 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::admission::{Admitted, Who, admit};
 use crate::identity::PeerHeaders;
 use crate::listener::{Core, Phase};
-use crate::log::{Outcome, VerdictEvent};
 use crate::proxy::{Session, Tunnel};
+use crate::recheck::Vigil;
+use crate::standing;
 use crate::stream::ClientStream;
 
 /// Octets that are read or written at a time; below the header's limit they do not matter.
@@ -41,92 +42,58 @@ const MAX_RESET_STREAMS: usize = 20;
 const MAX_ERROR_RESET_STREAMS: usize = 100;
 
 /// Serves one connection from its first octet to its last.
-pub(crate) async fn serve<S: TlsaSource>(
+pub(crate) async fn serve<S: TlsaSource + 'static>(
     core: Arc<Core<S>>,
     stream: TcpStream,
     peer: SocketAddr,
     mut phase: watch::Receiver<Phase>,
 ) {
+    let accepted = Instant::now();
     // Boxed, so that an idle connection does not keep the handshake's memory.
     let opened = tokio::select! {
-        opened = Box::pin(admit(&core, stream, peer)) => opened,
+        opened = Box::pin(admit(&core, stream, peer, accepted)) => opened,
         _ = Phase::changed(&mut phase) => None,
     };
-    let Some(Admitted { tls, client, h2 }) = opened else {
+    let Some(Admitted { tls, who, h2 }) = opened else {
         return;
     };
+    let headers = match &who {
+        Who::Known(known) => PeerHeaders::new(peer.ip(), Some(&known.client)),
+        Who::Holder(certificate) => PeerHeaders::with_certificate(peer.ip(), certificate),
+        Who::Anybody => PeerHeaders::new(peer.ip(), None),
+    };
     // Core gives out no identity that could not stand in a header; without it the connection must not go on.
-    let headers = match PeerHeaders::new(peer.ip(), client.as_deref()) {
+    let headers = match headers {
         Ok(headers) => headers,
         Err(error) => return tracing::error!(%peer, %error, "an identity that no header can hold"),
     };
     let session = Arc::new(Session::new(Arc::clone(&core.shared), headers));
     let limits = core.limits;
-    drop(core);
+    let vigil = match who {
+        Who::Known(known) => standing::vigil(core, known, peer, accepted),
+        Who::Holder(_) | Who::Anybody => Vigil::over_nobody(),
+    };
+    let ends = Ends { phase, vigil };
     if h2 {
-        Box::pin(serve_http2(session, tls, limits, phase)).await;
+        Box::pin(serve_http2(session, tls, limits, ends)).await;
     } else {
-        Box::pin(serve_http1(session, tls, limits, phase)).await;
+        Box::pin(serve_http1(session, tls, limits, ends)).await;
     }
 }
 
-/// A client that may go on.
-struct Admitted {
-    tls: TlsStream<TcpStream>,
-    /// Who it is, if that is established.
-    client: Option<Box<VerifiedClient>>,
-    /// It speaks HTTP/2.
-    h2: bool,
+/// What ends a connection from outside.
+struct Ends {
+    phase: watch::Receiver<Phase>,
+    vigil: Vigil,
 }
 
-/// The handshake up to the verdict, and what the verdict lets in.
-async fn admit<S: TlsaSource>(core: &Core<S>, stream: TcpStream, peer: SocketAddr) -> Option<Admitted> {
-    let start = Instant::now();
-    let Some(_handshake) = core.handshakes.begin(peer.ip()) else {
-        core.tell(&VerdictEvent { peer, outcome: Outcome::TooManyHandshakes, trace: None, elapsed: start.elapsed() });
-        return None;
-    };
-    let deadline = start + core.limits.handshake;
-    let mut trace = None;
-    let mut pending = None;
-    let outcome = match timeout_at(deadline, core.acceptor.accept(stream)).await {
-        Err(_) => Outcome::HandshakeTimeout,
-        Ok(Err(error)) => Outcome::HandshakeFailed(error),
-        Ok(Ok(Accepted::Resumed(resumed))) => {
-            let h2 = resumed.negotiated().alpn.as_deref() == Some(b"h2");
-            return Some(Admitted { tls: resumed.stream, client: Some(Box::new(resumed.client)), h2 });
+impl Ends {
+    /// Resolves when nothing may go on: at the end of the gateway's way down, or of the client's standing.
+    async fn cut(&mut self) {
+        tokio::select! {
+            () = self.vigil.ended() => {}
+            () = Phase::stopped(&mut self.phase) => {}
         }
-        Ok(Ok(Accepted::Pending(accepted))) => {
-            let client = pending.insert(accepted);
-            let presented = Arc::clone(client.presented());
-            tokio::select! {
-                biased;
-                verified = core.verifier.verify(&presented, peer.ip()) => {
-                    trace = verified.trace;
-                    Outcome::Decided(verified.decision)
-                }
-                () = client.closed() => Outcome::ClientGone,
-                () = sleep_until(deadline) => Outcome::HandshakeTimeout,
-            }
-        }
-    };
-    let event = VerdictEvent { peer, outcome, trace, elapsed: start.elapsed() };
-    core.tell(&event);
-    // Without a decision, dropping the pending client refuses it.
-    let (Outcome::Decided(decision), Some(pending)) = (event.outcome, pending) else {
-        return None;
-    };
-    let h2 = pending.alpn() == Some(b"h2");
-    match (pending.resume(&decision.verdict).await, decision.verdict) {
-        (Resumed::Refused, _) => None,
-        (Resumed::Open(tls), Verdict::Authenticated(client)) => {
-            Some(Admitted { tls, client: Some(Box::new(client)), h2 })
-        }
-        (Resumed::Open(tls), Verdict::Unauthenticated(_) | Verdict::NotDane(_)) => {
-            Some(Admitted { tls, client: None, h2 })
-        }
-        // An aborted client is never handed out; if it were, it would go no further.
-        (Resumed::Open(_), Verdict::Abort(_)) => None,
     }
 }
 
@@ -192,17 +159,26 @@ enum Ended {
     Cut,
 }
 
-/// Runs a connection until it ends by itself, is too slow or idle, or has to stop.
+/// Runs a connection until it ends by itself, is too slow or idle, has to stop, or has lost its client. From then on requests under
+/// way are given [`GOODBYE`], and new ones are not taken.
 async fn run<C: GracefulConnection<Error = hyper::Error> + Unpin>(
     conn: &mut C,
+    session: &Session,
     next: impl Fn() -> Next,
-    phase: &mut watch::Receiver<Phase>,
+    ends: &mut Ends,
 ) -> Ended {
     let mut timer = pin!(sleep_until(Instant::now() + TICK));
     let mut ending = false;
     loop {
         tokio::select! {
+            // The vigil comes first, so that no client can be busy enough to have it put off.
             biased;
+            () = ends.vigil.ended() => {
+                session.withdraw();
+                ending = true;
+                Pin::new(&mut *conn).graceful_shutdown();
+                timer.as_mut().reset(Instant::now() + GOODBYE);
+            }
             ended = &mut *conn => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "client connection ended");
@@ -210,6 +186,7 @@ async fn run<C: GracefulConnection<Error = hyper::Error> + Unpin>(
                 return Ended::Done;
             }
             () = &mut timer => match next() {
+                _ if session.is_withdrawn() => return Ended::Cut,
                 Next::Wait(until) => timer.as_mut().reset(until),
                 Next::Park if !ending => return Ended::Parked,
                 Next::Idle if !ending => {
@@ -219,7 +196,7 @@ async fn run<C: GracefulConnection<Error = hyper::Error> + Unpin>(
                 }
                 Next::Park | Next::Idle | Next::Slow => return Ended::Cut,
             },
-            now = Phase::changed(phase) => match now {
+            now = Phase::changed(&mut ends.phase) => match now {
                 Phase::Serving => {}
                 Phase::Draining => {
                     ending = true;
@@ -233,12 +210,7 @@ async fn run<C: GracefulConnection<Error = hyper::Error> + Unpin>(
 
 type Client = ClientStream<TlsStream<TcpStream>>;
 
-async fn serve_http1(
-    session: Arc<Session>,
-    tls: TlsStream<TcpStream>,
-    limits: Limits,
-    mut phase: watch::Receiver<Phase>,
-) {
+async fn serve_http1(session: Arc<Session>, tls: TlsStream<TcpStream>, limits: Limits, mut ends: Ends) {
     let mut client = ClientStream::new(tls, Arc::clone(&session.pace));
     let mut builder = http1::Builder::new();
     builder
@@ -253,34 +225,39 @@ async fn serve_http1(
         });
         // Boxed, so that nothing of it is left while the connection is parked.
         let mut conn = Box::new(builder.serve_connection(TokioIo::new(client), service));
-        let ended = run(&mut *conn, || limits.next(&session, true), &mut phase).await;
+        let ended = run(&mut *conn, &session, || limits.next(&session, true), &mut ends).await;
         if ended == Ended::Cut {
             return;
         }
         let parts = conn.into_parts();
         client = parts.io.into_inner();
         if ended == Ended::Done {
-            if let Some(tunnel) = session.take_tunnel() {
+            if let Some(tunnel) = session.take_tunnel()
+                && !session.is_withdrawn()
+            {
                 tokio::select! {
-                    () = run_tunnel(client, parts.read_buf, tunnel) => {}
+                    biased;
+                    () = ends.cut() => {}
                     () = session.pace.rest(limits.tunnel_idle) => {}
-                    () = Phase::stopped(&mut phase) => {}
+                    () = run_tunnel(client, parts.read_buf, tunnel) => {}
                 }
             }
             return;
         }
         if !parts.read_buf.is_empty() {
             client.unread(parts.read_buf);
-        } else if !wait_for_request(&mut client, limits.idle.saturating_sub(PARK), &mut phase).await {
+        } else if !wait_for_request(&mut client, limits.idle.saturating_sub(PARK), &mut ends).await {
             return;
         }
     }
 }
 
 /// Waits for the first octet of a request, and ends the connection if there comes none. False if it has ended.
-async fn wait_for_request(client: &mut Client, idle: Duration, phase: &mut watch::Receiver<Phase>) -> bool {
+async fn wait_for_request(client: &mut Client, idle: Duration, ends: &mut Ends) -> bool {
     let mut first = [0];
     tokio::select! {
+        biased;
+        () = ends.vigil.ended() => {}
         read = client.read(&mut first) => {
             if let Ok(1..) = read {
                 client.unread(Bytes::copy_from_slice(&first));
@@ -288,7 +265,7 @@ async fn wait_for_request(client: &mut Client, idle: Duration, phase: &mut watch
             }
         }
         () = sleep(idle) => {}
-        _ = Phase::changed(phase) => {}
+        _ = Phase::changed(&mut ends.phase) => {}
     }
     // Whether the client hears of it or not, the connection is over.
     let _ = timeout(GOODBYE, client.shutdown()).await;
@@ -307,12 +284,7 @@ async fn run_tunnel(mut client: Client, first: Bytes, mut tunnel: Tunnel) {
     let _ = passed.await;
 }
 
-async fn serve_http2(
-    session: Arc<Session>,
-    tls: TlsStream<TcpStream>,
-    limits: Limits,
-    mut phase: watch::Receiver<Phase>,
-) {
+async fn serve_http2(session: Arc<Session>, tls: TlsStream<TcpStream>, limits: Limits, mut ends: Ends) {
     let handler = Arc::clone(&session);
     let service = service_fn(move |request: Request<Incoming>| {
         let session = Arc::clone(&handler);
@@ -327,5 +299,5 @@ async fn serve_http2(
         .max_local_error_reset_streams(MAX_ERROR_RESET_STREAMS)
         .max_send_buf_size(BUFFER)
         .serve_connection(io, service);
-    run(&mut conn, || limits.next(&session, false), &mut phase).await;
+    run(&mut conn, &session, || limits.next(&session, false), &mut ends).await;
 }

@@ -4,18 +4,22 @@
 //! On the way to the origin the gateway owns these fields, whatever the client writes:
 //!
 //! * the identity header, `Dane-Clientid`, `Client-Cert`, `Client-Cert-Chain`: removed; the identity header is set to the
-//!   authenticated name, or stays absent;
+//!   authenticated name, or stays absent; `Client-Cert` is set to the certificate of a client that did not ask for DANE, where there is
+//!   a CA for such, or stays absent;
 //! * `Forwarded`, `X-Real-IP` and everything that begins with `X-Forwarded-`: removed; `X-Forwarded-For` is set to the peer's address
 //!   and `X-Forwarded-Proto` to `https`. Nothing is appended to: what a client says about those before it is hearsay.
 //!
 //! Names are compared without regard to case and with all octets that are neither letter nor digit equal, because CGI, WSGI and their
 //! kin map `Dane-Clientid`, `dane_clientid` and, in places, `dane.clientid` to one variable.
 
+use dance_core::CertificateDer;
 use dance_core::verdict::VerifiedClient;
+use data_encoding::BASE64;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
 /// Fields that say who the client is, under their own names, besides the one that the configuration chose.
@@ -44,6 +48,8 @@ pub struct HeaderRules {
 #[derive(Clone, Debug)]
 pub struct PeerHeaders {
     identity: Option<HeaderValue>,
+    /// Of a client that did not ask for DANE.
+    certificate: Option<HeaderValue>,
     address: HeaderValue,
 }
 
@@ -54,7 +60,20 @@ impl PeerHeaders {
     /// The identity cannot stand in a header. Core admits none such; the connection must not go on without it.
     pub fn new(address: std::net::IpAddr, client: Option<&VerifiedClient>) -> Result<Self, InvalidHeaderValue> {
         let identity = client.map(|client| HeaderValue::from_str(client.identity())).transpose()?;
-        Ok(Self { identity, address: HeaderValue::from_str(&address.to_canonical().to_string())? })
+        let address = HeaderValue::from_str(&address.to_canonical().to_string())?;
+        Ok(Self { identity, certificate: None, address })
+    }
+
+    /// For a client without DANE identity that has shown an ordinary certificate (RFC 9440 section 2.2): a Byte Sequence on one line.
+    ///
+    /// # Errors
+    /// None that octets in Base64 could cause.
+    pub fn with_certificate(
+        address: std::net::IpAddr,
+        certificate: &CertificateDer<'_>,
+    ) -> Result<Self, InvalidHeaderValue> {
+        let value = HeaderValue::try_from(format!(":{}:", BASE64.encode(certificate)))?;
+        Ok(Self { certificate: Some(value), ..Self::new(address, None)? })
     }
 }
 
@@ -84,6 +103,9 @@ impl HeaderRules {
         headers.insert(X_FORWARDED_PROTO, HTTPS);
         if let Some(identity) = &peer.identity {
             headers.insert(self.identity.clone(), identity.clone());
+        }
+        if let Some(certificate) = &peer.certificate {
+            headers.insert(CLIENT_CERT, certificate.clone());
         }
         upgrade
     }
@@ -116,8 +138,10 @@ impl HeaderRules {
     pub fn rewrite_response(&self, headers: &mut HeaderMap) {
         take_hop_by_hop(headers);
         headers.remove(&self.identity);
-        let names_identity =
-            |value: &HeaderValue| tokens(value).any(|token| same(token, self.identity.as_str().as_bytes()));
+        let is_identity = |token: &[u8]| {
+            same(token, self.identity.as_str().as_bytes()) || same(token, CLIENT_CERT.as_str().as_bytes())
+        };
+        let names_identity = |value: &HeaderValue| tokens(value).any(is_identity);
         if headers.get_all(header::VARY).iter().any(names_identity) {
             headers.insert(header::VARY, HeaderValue::from_static("*"));
         }

@@ -8,9 +8,12 @@
 //! | [`config`], [`origin`], [`duration`] | the configuration file, checked before anything starts |
 //! | `listener` | accepts connections within limits; drains them at the end |
 //! | `handshakes` | how many of them one address has under way |
-//! | `connection` | handshake, verdict, then HTTP/1.1 or HTTP/2 by ALPN |
-//! | [`log`] | one line for each verdict |
+//! | `admission` | handshake, verdict, and whom it lets in |
+//! | `connection` | then HTTP/1.1 or HTTP/2 by ALPN |
+//! | `ordinary` | certificates of clients that do not ask for DANE |
+//! | [`log`], `services` | one line for each verdict, and a warning about keys with several services |
 //! | `proxy` | one request |
+//! | `recheck`, `standing` | whether the client of an open connection is still who it was |
 //! | [`identity`] | which header fields pass, and the one that says who the client is |
 //! | `upstream`, `body`, `stream` | the way to the origin and back |
 //!
@@ -27,6 +30,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod admission;
 mod body;
 pub mod config;
 mod connection;
@@ -35,8 +39,12 @@ mod handshakes;
 pub mod identity;
 mod listener;
 pub mod log;
+mod ordinary;
 pub mod origin;
 mod proxy;
+mod recheck;
+mod services;
+mod standing;
 mod start;
 mod stream;
 mod upstream;

@@ -15,7 +15,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use crate::connection::{Limits, serve};
 use crate::handshakes::Handshakes;
 use crate::log::{Names, VerdictEvent};
+use crate::ordinary::ClientCa;
 use crate::proxy::Shared;
+use crate::services::Services;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -36,13 +38,22 @@ pub(crate) struct Core<S> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
     pub(crate) handshakes: Arc<Handshakes>,
+    /// Re-checks that may be under way at a time.
+    pub(crate) rechecks: Semaphore,
     pub(crate) names: Names,
+    pub(crate) client_ca: ClientCa,
+    pub(crate) services: Services,
     pub(crate) observer: Option<Observer>,
 }
 
 impl<S> Core<S> {
-    /// Logs an event and shows it to the observer.
+    /// Logs an event, with a warning where it gives cause for one, and shows it to the observer.
     pub(crate) fn tell(&self, event: &VerdictEvent) {
+        if let Some(client) = event.client()
+            && let Some(shared) = self.services.note(client)
+        {
+            self.names.warn_shared(client, &shared);
+        }
         self.names.write(event);
         if let Some(observer) = &self.observer {
             observer(event);

@@ -1,4 +1,5 @@
-//! One line in the log for each client that got as far as a verdict, or that left or failed before one (SEC-16).
+//! One line in the log for each client that got as far as a verdict, or that left or failed before one, and one more when an open
+//! connection is closed because its client is no longer known (SEC-16).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dance_core::matching::RecordOutcome;
+use dance_core::pkix::PathError;
 use dance_core::reason::{Blame, Reason};
 use dance_core::verdict::{Decision, Verdict, VerifiedClient};
 use dance_resolver::Trace;
@@ -14,25 +16,33 @@ use data_encoding::HEXLOWER;
 use ring::hmac;
 
 use crate::config::LogNames;
+use crate::services::Shared;
 
-/// What came of one client's handshake. The log line is made from it, and so is whatever an observer shows.
+/// What came of one client's handshake, or of its connection afterwards. The log line is made from it, and so is whatever an observer shows.
 #[derive(Debug)]
 pub struct VerdictEvent {
     /// The client's address.
     pub peer: SocketAddr,
     /// How it ended.
     pub outcome: Outcome,
+    /// What became of an ordinary certificate, where `client-ca` is set and a client that did not ask for DANE has presented one.
+    pub certificate: Option<Result<(), PathError>>,
     /// How DNS answered, where it was asked.
     pub trace: Option<Trace>,
     /// From the connection's acceptance to the outcome.
     pub elapsed: Duration,
 }
 
-/// How a handshake ended.
+/// How a handshake ended, or an authenticated client's standing.
 #[derive(Debug)]
 pub enum Outcome {
     /// With a verdict.
     Decided(Decision),
+    /// Without one of its own: a session was resumed, and the client is who it was (requirements 4.2 step 2).
+    Resumed(Decision),
+    /// Long after, and well until then: the answer that the client's name rested on has run out, and no other confirms it. The
+    /// connection is closed (requirements 4.2 step 18).
+    Withdrawn(Decision),
     /// TLS came to nothing before there was anything to decide about.
     HandshakeFailed(AcceptError),
     /// It took longer than `handshake-timeout`.
@@ -54,6 +64,8 @@ impl VerdictEvent {
                 Verdict::NotDane(_) => "not-dane",
                 Verdict::Abort(_) => "refused",
             },
+            Outcome::Resumed(_) => "resumed",
+            Outcome::Withdrawn(_) => "withdrawn",
             Outcome::HandshakeFailed(AcceptError::Refused(_)) => "refused",
             Outcome::HandshakeFailed(_) => "handshake-failed",
             Outcome::HandshakeTimeout => "handshake-timeout",
@@ -62,11 +74,13 @@ impl VerdictEvent {
         }
     }
 
-    /// Why the client is not authenticated, where that was decided.
+    /// Why the client is not authenticated, or not any more, where that was decided.
     #[must_use]
     pub const fn reason(&self) -> Option<Reason> {
         match &self.outcome {
-            Outcome::Decided(decision) => decision.verdict.reason(),
+            Outcome::Decided(decision) | Outcome::Resumed(decision) | Outcome::Withdrawn(decision) => {
+                decision.verdict.reason()
+            }
             Outcome::HandshakeFailed(AcceptError::Refused(reason)) => Some(*reason),
             Outcome::HandshakeFailed(_)
             | Outcome::HandshakeTimeout
@@ -78,8 +92,8 @@ impl VerdictEvent {
     /// Who the client is, if that is established.
     #[must_use]
     pub const fn client(&self) -> Option<&VerifiedClient> {
-        match &self.outcome {
-            Outcome::Decided(Decision { verdict: Verdict::Authenticated(client), .. }) => Some(client),
+        match self.decision() {
+            Some(Decision { verdict: Verdict::Authenticated(client), .. }) => Some(client),
             _ => None,
         }
     }
@@ -88,7 +102,7 @@ impl VerdictEvent {
     #[must_use]
     pub const fn decision(&self) -> Option<&Decision> {
         match &self.outcome {
-            Outcome::Decided(decision) => Some(decision),
+            Outcome::Decided(decision) | Outcome::Resumed(decision) | Outcome::Withdrawn(decision) => Some(decision),
             Outcome::HandshakeFailed(_)
             | Outcome::HandshakeTimeout
             | Outcome::ClientGone
@@ -139,6 +153,16 @@ impl Names {
         }
     }
 
+    /// Warns that a client's key stands for another service too.
+    pub(crate) fn warn_shared(&self, client: &VerifiedClient, shared: &Shared) {
+        tracing::warn!(
+            client_name = self.show(client.client_name().as_str()).as_deref(),
+            key = format_args!("{:016x}", shared.key),
+            before = self.show(&shared.before).as_deref(),
+            "one key stands for several services, so that what is sent to one of them can be replayed to another; give each a key of its own"
+        );
+    }
+
     /// Writes the line.
     pub(crate) fn write(&self, event: &VerdictEvent) {
         let decision = event.decision();
@@ -146,13 +170,17 @@ impl Names {
         let owner_name = decision.and_then(|decision| self.show(decision.owner_name.as_ref()?.as_str()));
         let records = decision.filter(|decision| !decision.records.is_empty());
         let records = records.map(|decision| Records(&decision.records).to_string());
+        // A user's name is no client name.
+        let user = event.client().filter(|client| client.identity() != client.client_name().as_str());
+        let identity = user.and_then(|client| self.show(client.identity()));
         let matched = event.client().map(|client| Matched(client).to_string());
         // What the resolver says in words may hold names.
         let words = event.trace.as_ref().filter(|_| matches!(self.show, Show::Full));
         let dns = words.and_then(|trace| trace.detail.as_ref()).map(ToString::to_string);
+        let certificate = event.certificate.map(|judged| judged.err().map_or("accepted", PathError::code));
         let tls = match &event.outcome {
             Outcome::HandshakeFailed(error) => Some(error.to_string()),
-            Outcome::Decided(_) | Outcome::HandshakeTimeout | Outcome::ClientGone | Outcome::TooManyHandshakes => None,
+            _ => None,
         };
         macro_rules! line {
             ($level:ident) => {
@@ -162,6 +190,8 @@ impl Names {
                     reason = event.reason().map(Reason::code),
                     client_name = client_name.as_deref(),
                     owner_name = owner_name.as_deref(),
+                    identity = identity.as_deref(),
+                    certificate,
                     matched,
                     records,
                     dns,

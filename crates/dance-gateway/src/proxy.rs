@@ -1,7 +1,7 @@
 //! One request: what the origin gets to see of it, and what the client gets to see of the answer.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(crate) struct Session {
     /// Requests whose response has given out a piece and was not asked for another: since when, by number.
     unread: Mutex<BTreeMap<u64, Instant>>,
     tunnel: Mutex<Option<Tunnel>>,
+    /// The client is no longer known to be who it was: no request goes to the origin any more.
+    withdrawn: AtomicBool,
 }
 
 /// The origin's side of a connection that left HTTP.
@@ -100,6 +102,7 @@ impl Session {
             next: AtomicU64::new(0),
             unread: Mutex::default(),
             tunnel: Mutex::default(),
+            withdrawn: AtomicBool::new(false),
         }
     }
 
@@ -124,6 +127,15 @@ impl Session {
         (self.requests.load(Ordering::Relaxed) == 0).then(|| self.opened + last)
     }
 
+    /// From now on requests are answered 421: their client may come back on a connection of its own, and be asked who it is.
+    pub(crate) fn withdraw(&self) {
+        self.withdrawn.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.withdrawn.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
         self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -142,6 +154,9 @@ impl Session {
         request: Request<Incoming>,
         in_flight: InFlight,
     ) -> Result<Response<ResponseBody>, StatusCode> {
+        if self.is_withdrawn() {
+            return Err(StatusCode::MISDIRECTED_REQUEST);
+        }
         let (mut parts, body) = request.into_parts();
         let version = parts.version;
         let host = self.host(&parts.uri, &parts.headers, &parts.method)?;

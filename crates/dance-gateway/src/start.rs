@@ -13,24 +13,29 @@ use dance_core::matching::MatchOptions;
 use dance_core::verdict::Settings;
 use dance_core::x509::Certificate;
 use dance_resolver::{
-    CHECK_BUDGET, LOOKUP_BUDGET, LimitsError, Resolver, ResolverConfig, Servers, TlsaSource, TrustAnchorSource,
+    CHECK_BUDGET, Clock, LOOKUP_BUDGET, LimitsError, Resolver, ResolverConfig, Servers, TlsaSource, TrustAnchorSource,
     Verifier,
 };
 use dance_tls::{Acceptor, CertifiedKey, CredentialError, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
+use crate::admission::H2;
 use crate::config::{Config, ConfigError, DnsMode};
 use crate::connection::Limits;
 use crate::handshakes::Handshakes;
 use crate::identity::HeaderRules;
 use crate::listener::{self, Core};
 use crate::log::{Names, VerdictEvent};
+use crate::ordinary::ClientCa;
 use crate::proxy::{Shared, server_name};
+use crate::services::Services;
+use crate::standing::turns;
 use crate::upstream::Upstream;
 
 /// Protocols to choose from by ALPN, in order of preference.
-const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const ALPN: [&[u8]; 2] = [H2, b"http/1.1"];
 /// What a look-up's own budget is over the resolver's, so that the resolver's account of a failure is heard.
 const RESOLVER_MARGIN: Duration = Duration::from_millis(100);
 
@@ -77,22 +82,31 @@ impl<S: TlsaSource + 'static> Gateway<S> {
         })?;
         let acceptor = Acceptor::new(&ServerConfig {
             profile: config.profile(),
-            extension_types: config.extension_type.0.into(),
+            extension_types: config.extension_type.0,
             raw_public_keys: config.raw_public_keys,
+            tls12: config.tls12,
             alpn: ALPN.map(<[u8]>::to_vec).to_vec(),
             ..ServerConfig::new(certified_key)
         })
         .map_err(StartError::Tls)?;
-        let pkix_roots = config.pkix_roots.as_deref().map_or(Ok(Vec::new()), roots)?;
+        if config.tls12 {
+            tracing::warn!(
+                profile = config.profile().name(),
+                "TLS 1.2 is on: its clients send their names, and their certificates, for anyone on the way to read"
+            );
+        }
+        let roots = |key: &'static str, path: Option<&Path>| path.map(|path| roots(key, path)).transpose();
+        let pkix_roots = roots("pkix-roots", config.pkix_roots.as_deref())?.unwrap_or_default();
+        let client_ca = ClientCa::new(roots("client-ca", config.client_ca.as_deref())?);
         let settings = Settings {
             profile: config.profile(),
             policy: config.policy(),
             on_lookup_failure: config.on_lookup_failure(),
             allow_list: checked.allow_list,
             service_label: checked.service_label,
-            derive_without_signal: false,
+            derive_without_signal: config.derive_without_signal,
             wildcard_ee: config.wildcard_ee(),
-            matching: MatchOptions { pkix_roots, digest_agility: true, user_mode: false },
+            matching: MatchOptions { pkix_roots, digest_agility: true, user_mode: config.user_mode },
         };
         let lookup = config.dns.timeout.0;
         let limits = dance_resolver::Limits {
@@ -126,7 +140,10 @@ impl<S: TlsaSource + 'static> Gateway<S> {
                 header_bytes: config.max_header_bytes,
                 streams: config.max_streams,
             },
+            rechecks: Semaphore::new(turns(config.limits.lookups_total)),
             handshakes: Handshakes::new(config.handshakes_per_address),
+            client_ca,
+            services: Services::new(),
             names: Names::new(config.log_names).ok_or(StartError::NoRandomness)?,
             observer: None,
         };
@@ -141,6 +158,13 @@ impl<S: TlsaSource + 'static> Gateway<S> {
     #[must_use]
     pub fn observed_by(mut self, observer: impl Fn(&VerdictEvent) + Send + Sync + 'static) -> Self {
         self.core.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Reads the time from `clock`, as the resolver should then too; for tests.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.core.verifier = self.core.verifier.with_clock(clock);
         self
     }
 
@@ -164,8 +188,8 @@ impl<S> fmt::Debug for Gateway<S> {
 }
 
 /// The certificates in a PEM file.
-fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
-    let fault = |kind| StartError::Roots { path: path.to_owned(), kind };
+fn roots(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    let fault = |kind| StartError::Roots { key, path: path.to_owned(), kind };
     let text = std::fs::read(path).map_err(|error| fault(RootsError::Io(error)))?;
     let roots: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|_| fault(RootsError::Pem))?;
@@ -194,8 +218,10 @@ pub enum StartError {
     },
     /// TLS settings.
     Tls(dance_tls::ConfigError),
-    /// `pkix-roots`.
+    /// `pkix-roots` or `client-ca`.
     Roots {
+        /// Which of them.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -242,8 +268,8 @@ impl fmt::Display for StartError {
             Self::Tls(error) => error.fmt(f),
             Self::Resolver(error) => error.fmt(f),
             Self::Limits(error) => error.fmt(f),
-            Self::Roots { path, kind } => {
-                write!(f, "pkix-roots {}: ", path.display())?;
+            Self::Roots { key, path, kind } => {
+                write!(f, "{key} {}: ", path.display())?;
                 match kind {
                     RootsError::Io(error) => error.fmt(f),
                     RootsError::Pem => {

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use dance_core::clientid::{ExtensionType, Profile};
-use dance_gateway::config::{ExtensionTypeSetting, LogNames, PolicySetting, ProfileSetting};
+use dance_core::clientid::{ExtensionTypes, Profile};
+use dance_gateway::config::{ExtensionTypeSetting, LogNames, PolicySetting, ProfileSetting, ResumptionSetting};
 use dance_gateway::origin::Origin;
 use dance_gateway::{Config, Gateway};
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,9 +68,17 @@ pub(crate) struct Args {
     #[arg(long, value_parser = parse_profile)]
     profile: Option<Profile>,
 
-    /// The extension's code point; both sides must agree on it [default: 0xffdc]
-    #[arg(long, value_name = "TYPE", value_parser = parse_extension_type)]
-    extension_type: Option<ExtensionType>,
+    /// Speak TLS 1.2 too, which shows names and certificates to anyone on the way
+    #[arg(long)]
+    tls12: bool,
+
+    /// The extension's code point, or up to four with commas between them; both sides must agree on one [default: 0xffdc]
+    #[arg(long, value_name = "TYPE[,TYPE]", value_parser = parse_extension_types)]
+    extension_type: Option<ExtensionTypes>,
+
+    /// Let authenticated clients resume their sessions for as long as their record stands [default: off]
+    #[arg(long, value_enum)]
+    resumption: Option<Resumption>,
 
     /// How log lines are written
     #[arg(long, value_enum, default_value = "text")]
@@ -110,6 +118,14 @@ enum Policy {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Resumption {
+    /// Every connection has a full handshake
+    Off,
+    /// Sessions are bound to the record that authenticated them, and end with it
+    Bound,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Names {
     /// As they are
     Full,
@@ -117,6 +133,13 @@ enum Names {
     Hashed,
     /// Not at all
     Off,
+}
+
+/// Reads `--extension-type`.
+fn parse_extension_types(text: &str) -> Result<ExtensionTypes, String> {
+    let types = text.split(',').map(parse_extension_type).collect::<Result<Vec<_>, _>>()?;
+    ExtensionTypes::new(types)
+        .ok_or_else(|| format!("expected no more than {} numbers, all different", ExtensionTypes::MAX))
 }
 
 impl Args {
@@ -161,8 +184,14 @@ impl Args {
             Some(Profile::Current) => config.profile = ProfileSetting::Current,
             Some(Profile::Draft2022) => config.profile = ProfileSetting::Draft2022,
         }
-        if let Some(extension_type) = self.extension_type {
-            config.extension_type = ExtensionTypeSetting(extension_type);
+        config.tls12 |= self.tls12;
+        if let Some(types) = self.extension_type {
+            config.extension_type = ExtensionTypeSetting(types);
+        }
+        match self.resumption {
+            None => {}
+            Some(Resumption::Off) => config.resumption = ResumptionSetting::Off,
+            Some(Resumption::Bound) => config.resumption = ResumptionSetting::Bound,
         }
         match self.log_names {
             None => {}

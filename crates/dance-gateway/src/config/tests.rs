@@ -37,6 +37,7 @@ fn the_example_lists_every_key() {
     let full = Config {
         service_label: Some("smtp-client".to_owned()),
         pkix_roots: Some("/roots.pem".into()),
+        client_ca: Some("/ca.pem".into()),
         dns: super::DnsConfig { trust_anchor: Some("/root.key".into()), ..super::DnsConfig::default() },
         ..example()
     };
@@ -54,7 +55,8 @@ fn the_example_lists_every_key() {
     let mut found = BTreeSet::new();
     keys(&uncommented.parse().unwrap(), "", &mut found);
     assert_eq!(found, expected);
-    Config::parse(&uncommented).unwrap().check().unwrap();
+    let optional = super::PolicySetting::Optional;
+    Config { policy: optional, ..Config::parse(&uncommented).unwrap() }.check().unwrap();
 }
 
 #[test]
@@ -74,9 +76,25 @@ fn unknown_keys_are_errors_that_quote_the_line() {
 #[test]
 fn extension_types_are_read_in_both_forms_and_checked() {
     for text in ["extension-type = \"0xff5a\"", "extension-type = 0xff5a", "extension-type = 65370"] {
-        assert_eq!(Config::parse(text).unwrap().extension_type.0.get(), 0xff5a);
+        let types = Config::parse(text).unwrap().extension_type.0;
+        assert_eq!(types.as_slice().iter().map(|one| one.get()).collect::<Vec<_>>(), [0xff5a]);
     }
-    for text in ["\"0xff01\"", "\"ff5a\"", "\"0x10ff5a\"", "0", "70000", "true"] {
+    let set = Config::parse("extension-type = [\"0xff5a\", 65500]").unwrap();
+    assert_eq!(set.extension_type.0.to_string(), "0xff5a, 0xffdc");
+    let again = Config { extension_type: set.extension_type, ..example() };
+    assert_eq!(Config::parse(&again.to_string()).unwrap(), again);
+    for text in [
+        "\"0xff01\"",
+        "\"ff5a\"",
+        "\"0x10ff5a\"",
+        "0",
+        "70000",
+        "true",
+        "[]",
+        "[1]",
+        "[65500, 65500]",
+        "[65500, 65499, 65498, 65497, 65496]",
+    ] {
         let message = Config::parse(&format!("extension-type = {text}")).unwrap_err().to_string();
         assert!(message.contains("private-use"), "{message}");
     }
@@ -107,7 +125,10 @@ fn a_gateway_without_allow_list_is_refused() {
 
 #[test]
 fn each_fault_is_named_with_what_to_do() {
-    let faults: [(Config, &str); 16] = [
+    use super::{PolicySetting, ProfileSetting};
+    let old = ProfileSetting::Draft2022;
+    let optional = PolicySetting::Optional;
+    let faults: [(Config, &str); 20] = [
         (Config { certificate: None, ..example() }, "`certificate`"),
         (Config { key: None, ..example() }, "`key`"),
         (Config { origin: None, ..example() }, "`origin`"),
@@ -131,6 +152,10 @@ fn each_fault_is_named_with_what_to_do() {
             },
             "dns.mode = \"validate\"",
         ),
+        (Config { tls12: true, ..example() }, "policy = \"optional\""),
+        (Config { derive_without_signal: true, ..example() }, "profile = \"2022\""),
+        (Config { client_ca: Some("/ca.pem".into()), ..example() }, "policy = \"optional\""),
+        (Config { client_ca: Some("/ca.pem".into()), profile: old, ..example() }, "policy = \"optional\""),
     ];
     for (config, expected) in faults {
         let message = config.check().unwrap_err().to_string();
@@ -138,5 +163,13 @@ fn each_fault_is_named_with_what_to_do() {
     }
     let unsafe_origin = Config { origin: Some("192.0.2.1:80".parse().unwrap()), unsafe_origin: true, ..example() };
     unsafe_origin.check().unwrap();
+    for config in [
+        Config { tls12: true, profile: old, ..example() },
+        Config { tls12: true, policy: optional, ..example() },
+        Config { derive_without_signal: true, profile: old, ..example() },
+        Config { client_ca: Some("/ca.pem".into()), policy: optional, ..example() },
+    ] {
+        config.check().unwrap();
+    }
     assert_ne!(HeaderError::Syntax, HeaderError::Taken);
 }

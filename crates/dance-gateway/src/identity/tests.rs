@@ -14,7 +14,8 @@ fn rules() -> HeaderRules {
 }
 
 fn peer(identity: Option<&'static str>) -> PeerHeaders {
-    PeerHeaders { identity: identity.map(HeaderValue::from_static), address: HeaderValue::from_static("192.0.2.7") }
+    let address = HeaderValue::from_static("192.0.2.7");
+    PeerHeaders { identity: identity.map(HeaderValue::from_static), certificate: None, address }
 }
 
 fn map(fields: &[(&str, &str)]) -> HeaderMap {
