@@ -3,23 +3,27 @@
 //! Not an interface: it may change at any time.
 
 use alloc::string::ToString as _;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 
+use crate::answer::{SecureTlsa, TlsaAnswer};
 use crate::clientid::{ClientProfile, ExtensionTypes, Profile, decode_client, decode_signal};
 use crate::matching::{Conclusion, Credential, MatchOptions, MatchReport, Outcome, match_rrset};
 use crate::message::{
     CertificateMessage, CertificateRequestMessage, CertificateType, Extensions, MAX_CERTIFICATES, MAX_MESSAGE_LEN,
-    Negotiated, read_client_certificate,
+    Negotiated, read_client_certificate, read_client_certificate_tls12,
 };
 use crate::name::{ClientName, MAX_LABEL_LEN, ServiceLabel};
 use crate::pkix::{Path, PathError, PathValidator};
-use crate::policy::Pattern;
+use crate::policy::{AllowList, OnLookupFailure, Pattern, Policy, WildcardEndEntity};
 use crate::search::MAX_PATHS;
+use crate::ticket::{self, Ticket, TicketRefused};
 use crate::tlsa::{CertUsage, MatchingType, Selector, TlsaRdata};
+use crate::verdict::{ClientId, Settings};
 use crate::x509::{Certificate, check_spki};
 
 /// A name is what it was parsed from, folded, and its wire form says the same. A service label is one label, with its underscore.
@@ -110,6 +114,26 @@ pub fn certificate_message(octets: &[u8]) {
             }
         }
     }
+    certificate_message_tls12(octets);
+}
+
+fn certificate_message_tls12(octets: &[u8]) {
+    for certificate_type in [CertificateType::X509, CertificateType::RawPublicKey] {
+        let Ok(presented) = read_client_certificate_tls12(octets, certificate_type, ClientId::Absent) else { continue };
+        assert!(octets.len() <= MAX_MESSAGE_LEN);
+        let mut content = Vec::new();
+        match presented.credential {
+            None => {}
+            Some(Credential::RawPublicKey(spki)) => content.extend_from_slice(&spki),
+            Some(Credential::X509(chain)) => {
+                assert!(chain.len() <= MAX_CERTIFICATES);
+                chain.iter().for_each(|certificate| put(&mut content, 3, certificate));
+            }
+        }
+        let mut body = Vec::new();
+        put(&mut body, 3, &content);
+        assert_eq!(rewrite(11, &body), octets);
+    }
 }
 
 /// As [`certificate_message`].
@@ -125,6 +149,49 @@ pub fn certificate_request(octets: &[u8]) {
             assert_eq!(found, profile);
             assert_eq!(message.signal(&ExtensionTypes::DEFAULT, ClientProfile::Auto), signal);
         }
+    }
+}
+
+/// A ticket that decodes is the octets that its content makes, and is taken where its record stands and not where it does not.
+pub fn ticket(octets: &[u8]) {
+    let Some(ticket) = Ticket::decode(octets) else { return };
+    assert_eq!(ticket::encode(&ticket.0), octets);
+    let known = &ticket.0;
+    let user_mode = known.matched.user.is_some();
+    let settings = Settings {
+        profile: Profile::Current,
+        policy: Policy::Require,
+        on_lookup_failure: OnLookupFailure::Abort,
+        allow_list: AllowList::parse([known.name.as_str()]).expect("a name"),
+        service_label: None,
+        derive_without_signal: false,
+        wildcard_ee: WildcardEndEntity::Accept,
+        matching: MatchOptions {
+            pkix_roots: alloc::vec![CertificateDer::from(Vec::new())],
+            digest_agility: true,
+            user_mode,
+        },
+    };
+    let Some(now) = known.valid_until.as_secs().checked_sub(1) else { return };
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+    let ask = |records| {
+        let secure = SecureTlsa { records, valid_until: known.valid_until, ttl: 1, wildcard: known.wildcard };
+        settings.resume(&ticket, &TlsaAnswer::Secure(Arc::new(secure)), now)
+    };
+    let usage = known.matched.record.fields().map(|fields| fields.usage);
+    let expected = if known.owner_name.as_str() != known.name.as_str() {
+        Err(TicketRefused::OtherOwner)
+    } else if user_mode && matches!(usage, Some(CertUsage::PKIX_EE | CertUsage::DANE_EE)) {
+        Err(TicketRefused::RecordGone)
+    } else {
+        Ok(0)
+    };
+    let found = ask(alloc::vec![known.matched.record.clone()]);
+    assert_eq!(found.as_ref().map(|client| client.0.matched.index).map_err(|refused| *refused), expected);
+    if let Ok(client) = found {
+        assert!(client.identity().bytes().all(|octet| octet.is_ascii_graphic()));
+        assert_eq!(client.valid_until(), ticket.valid_until());
+        assert_eq!(ask(Vec::new()), Err(TicketRefused::RecordGone));
     }
 }
 

@@ -84,6 +84,7 @@ pub mod pkix;
 pub mod policy;
 pub mod reason;
 mod search;
+mod subject;
 pub mod ticket;
 pub mod tlsa;
 pub mod verdict;

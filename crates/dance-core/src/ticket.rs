@@ -15,9 +15,10 @@ use rustls_pki_types::UnixTime;
 use sha2::{Digest as _, Sha256};
 
 use crate::answer::TlsaAnswer;
-use crate::matching::{Conclusion, Match, MatchOptions, is_user_id};
+use crate::matching::{Conclusion, Match, MatchOptions};
 use crate::message::Reader;
 use crate::name::{ClientName, OwnerName};
+use crate::subject::is_user_id;
 use crate::tlsa::{CertUsage, TlsaRdata};
 use crate::verdict::{Established, Settings, VerifiedClient};
 
@@ -26,42 +27,46 @@ const VERSION: u8 = 1;
 
 /// What a ticket says that its holder was. Not who the holder is: only [`Settings::resume`] makes a [`VerifiedClient`] of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ticket(Established);
+pub struct Ticket(pub(crate) Established);
 
 impl VerifiedClient {
     /// What to put into a session ticket for this client.
     #[must_use]
     pub fn to_ticket(&self) -> Vec<u8> {
-        let Established { name, owner_name, matched, wildcard, valid_until, key_digest } = &self.0;
-        let Match { index, record, depth, not_after, user } = matched;
-        // The rest of the identity is in the name.
-        let user = user.as_deref().and_then(|user| user.split('@').next()).unwrap_or_default();
-        let mut octets = Vec::new();
-        octets.push(VERSION);
-        for text in [name.as_str(), owner_name.as_str(), user] {
-            octets.push(small(text.len()));
-            octets.extend_from_slice(text.as_bytes());
-        }
-        octets.extend([small(*index), small(*depth)]);
-        octets.push(match wildcard {
-            Some(false) => 0,
-            Some(true) => 1,
-            None => 2,
-        });
-        octets.extend(valid_until.as_secs().to_be_bytes());
-        match not_after {
-            None => octets.push(0),
-            Some(not_after) => {
-                octets.push(1);
-                octets.extend(not_after.as_secs().to_be_bytes());
-            }
-        }
-        octets.extend(key_digest);
-        let record = record.as_wire();
-        octets.extend(u16::try_from(record.len()).unwrap_or(u16::MAX).to_be_bytes());
-        octets.extend_from_slice(record);
-        octets
+        encode(&self.0)
     }
+}
+
+pub(crate) fn encode(known: &Established) -> Vec<u8> {
+    let Established { name, owner_name, matched, wildcard, valid_until, key_digest } = known;
+    let Match { index, record, depth, not_after, user } = matched;
+    // The rest of the identity is in the name.
+    let user = user.as_deref().and_then(|user| user.split('@').next()).unwrap_or_default();
+    let mut octets = Vec::new();
+    octets.push(VERSION);
+    for text in [name.as_str(), owner_name.as_str(), user] {
+        octets.push(small(text.len()));
+        octets.extend_from_slice(text.as_bytes());
+    }
+    octets.extend([small(*index), small(*depth)]);
+    octets.push(match wildcard {
+        Some(false) => 0,
+        Some(true) => 1,
+        None => 2,
+    });
+    octets.extend(valid_until.as_secs().to_be_bytes());
+    match not_after {
+        None => octets.push(0),
+        Some(not_after) => {
+            octets.push(1);
+            octets.extend(not_after.as_secs().to_be_bytes());
+        }
+    }
+    octets.extend(key_digest);
+    let record = record.as_wire();
+    octets.extend(u16::try_from(record.len()).unwrap_or(u16::MAX).to_be_bytes());
+    octets.extend_from_slice(record);
+    octets
 }
 
 /// Names, user ids and positions fit by their limits. What would not is written so that it does not decode.

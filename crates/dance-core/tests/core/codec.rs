@@ -1,8 +1,8 @@
 //! The extension's octets and places.
 
 use dance_core::clientid::{
-    ClientForm, ClientProfile, ExtensionError, ExtensionType, Place, Placement, Profile, TlsVersion, decode_client,
-    decode_signal, placement,
+    ClientForm, ClientProfile, ExtensionError, ExtensionType, ExtensionTypes, Place, Placement, Profile, TlsVersion,
+    decode_client, decode_signal, placement,
 };
 use dance_core::name::NameError;
 use dance_core::reason::{Alert, Softening};
@@ -94,6 +94,89 @@ fn the_code_point_comes_from_the_private_range() {
     // renegotiation_info
     assert_eq!(ExtensionType::new(0xff01), None);
     assert_eq!(ExtensionType::default().get(), 0xffdc);
+}
+
+// CID-01
+#[test]
+fn a_set_of_code_points_has_one_to_four_and_none_twice() {
+    let some: Vec<_> = (0xff50..0xff60).filter_map(ExtensionType::new).collect();
+    assert_eq!(ExtensionTypes::new(&some[..0]), None);
+    assert_eq!(ExtensionTypes::new(&some[..5]), None);
+    assert_eq!(ExtensionTypes::new([some[0], some[1], some[0]]), None);
+    let four = ExtensionTypes::new(&some[..4]).unwrap();
+    assert_eq!(four.as_slice(), &some[..4], "in the order given");
+    assert_eq!(four.to_string(), "0xff50, 0xff51, 0xff52, 0xff53");
+    assert!(four.contains(0xff53) && !four.contains(0xff54) && !four.contains(0xffdc));
+    assert_eq!(ExtensionTypes::new([some[0]]), Some(ExtensionTypes::from(some[0])));
+    assert_eq!(ExtensionTypes::default(), ExtensionTypes::from(ExtensionType::DEFAULT));
+    assert!(!ExtensionTypes::from(some[0]).contains(0xffdc));
+}
+
+// CID-02, CID-03, CLI-10
+#[test]
+fn a_client_takes_the_signal_of_its_profile_or_set_to_auto_of_any() {
+    let all = [ClientProfile::Fixed(Profile::Current), ClientProfile::Fixed(Profile::Draft2022), ClientProfile::Auto];
+    for (profile, name) in all.into_iter().zip(["current", "2022", "auto"]) {
+        assert_eq!((profile.name(), ClientProfile::from_name(name)), (name, Some(profile)));
+    }
+    assert_eq!(ClientProfile::from_name("2023"), None);
+    assert_eq!(ClientProfile::default(), all[0]);
+    let read = |data: &[u8]| all.map(|profile| profile.decode_signal(data));
+    let (current, draft_2022) = (Ok(Profile::Current), Ok(Profile::Draft2022));
+    assert_eq!(read(b"\0"), [current, Err(ExtensionError::SignalNotEmpty { octets: 1 }), current]);
+    assert_eq!(read(b""), [Err(ExtensionError::NoLength), draft_2022, draft_2022]);
+    for (data, alert) in [(&b"\x03a.b"[..], Alert::IllegalParameter), (b"\x04a.b", Alert::DecodeError)] {
+        let [_, _, auto] = read(data);
+        assert_eq!(auto.unwrap_err().reason().alert(), alert);
+    }
+}
+
+// CLI-08, CID-12
+#[test]
+fn a_client_hello_carries_the_extension_only_for_tls_12_and_the_name_only_if_wanted() {
+    let form = ClientForm::Name(name("a.example.com"));
+    for profile in [ClientProfile::Fixed(Profile::Current), ClientProfile::Auto] {
+        assert!(!profile.may_use_client_hello());
+        for (tls12, name_in_client_hello) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert_eq!(profile.client_hello(tls12, name_in_client_hello, &form), None);
+        }
+    }
+    let profile = ClientProfile::Fixed(Profile::Draft2022);
+    assert!(profile.may_use_client_hello());
+    assert_eq!(profile.client_hello(false, true, &form), None);
+    assert_eq!(profile.client_hello(true, false, &form), Some(ClientForm::InCertificate));
+    assert_eq!(profile.client_hello(true, true, &form), Some(form));
+    let empty = ClientForm::InCertificate;
+    assert_eq!(profile.client_hello(true, true, &empty), Some(empty));
+}
+
+// CID-11, CID-16
+#[test]
+fn a_client_set_to_auto_is_as_strict_about_places_as_any() {
+    use Place::*;
+    for version in [TlsVersion::Tls12, TlsVersion::Tls13] {
+        for place in [ServerHello, HelloRetryRequest, EncryptedExtensions, ServerCertificate, NewSessionTicket] {
+            let found = ClientProfile::Auto.placement(version, place, false);
+            for profile in BOTH {
+                assert_eq!(found, ClientProfile::from(profile).placement(version, place, false));
+            }
+            assert!(matches!(found, Placement::Refuse(error) if error.reason().alert() == Alert::UnsupportedExtension));
+        }
+    }
+    let request = |profile: ClientProfile| profile.placement(TlsVersion::Tls13, CertificateRequest, false);
+    assert_eq!(request(ClientProfile::Auto), Placement::Read);
+    let hello = |profile: ClientProfile| profile.placement(TlsVersion::Tls12, ServerHello, true);
+    assert_eq!(hello(Profile::Draft2022.into()), Placement::Read);
+    assert!(matches!(hello(Profile::Current.into()), Placement::Refuse(_)));
+}
+
+#[test]
+fn one_octet_is_not_octets() {
+    let told = |error: ExtensionError| error.to_string();
+    assert!(told(ExtensionError::Length { said: 2, found: 1 }).ends_with("1 octet of name follows"));
+    assert!(told(ExtensionError::Length { said: 1, found: 2 }).ends_with("2 octets of name follow"));
+    assert!(told(ExtensionError::SignalNotEmpty { octets: 1 }).contains("found 1 octet ("));
+    assert!(told(ExtensionError::SignalNotEmpty { octets: 2 }).contains("found 2 octets ("));
 }
 
 // CID-10, CID-11, CID-12, CID-13, CID-14, CID-16

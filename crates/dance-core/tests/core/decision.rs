@@ -20,7 +20,7 @@ use crate::authority::{Authority, NAME, NOW, PATHS, dns, name, record};
 
 const POLICIES: [Policy; 2] = [Policy::Require, Policy::Optional];
 
-fn settings(policy: Policy) -> Settings {
+pub(crate) fn settings(policy: Policy) -> Settings {
     Settings {
         profile: Profile::Current,
         policy,
@@ -33,11 +33,11 @@ fn settings(policy: Policy) -> Settings {
     }
 }
 
-fn presented(chain: &[&CertificateDer<'static>], client_id: ClientId) -> Presented {
+pub(crate) fn presented(chain: &[&CertificateDer<'static>], client_id: ClientId) -> Presented {
     Presented { credential: Some(Credential::X509(chain.iter().copied().cloned().collect())), client_id }
 }
 
-fn named(text: &str) -> ClientId {
+pub(crate) fn named(text: &str) -> ClientId {
     ClientId::Form(ClientForm::Name(name(text)))
 }
 
@@ -50,34 +50,34 @@ fn client() -> (Presented, TlsaRdata) {
     (presented(&[&leaf], named(NAME)), record)
 }
 
-fn later(seconds: u64) -> UnixTime {
+pub(crate) fn later(seconds: u64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(NOW.as_secs() + seconds))
 }
 
-fn secure(records: Vec<TlsaRdata>) -> TlsaAnswer {
+pub(crate) fn secure(records: Vec<TlsaRdata>) -> TlsaAnswer {
     secure_by(records, Some(false))
 }
 
-fn secure_by(records: Vec<TlsaRdata>, wildcard: Option<bool>) -> TlsaAnswer {
+pub(crate) fn secure_by(records: Vec<TlsaRdata>, wildcard: Option<bool>) -> TlsaAnswer {
     TlsaAnswer::Secure(Arc::new(SecureTlsa { records, valid_until: later(300), ttl: 300, wildcard }))
 }
 
 /// Decided without DNS.
-fn done(settings: &Settings, presented: &Presented) -> Decision {
+pub(crate) fn done(settings: &Settings, presented: &Presented) -> Decision {
     match settings.start(presented) {
         Step::Done(decision) => decision,
         Step::NeedTlsa(need) => panic!("asks for {}", need.owner_name()),
     }
 }
 
-fn need<'a>(settings: &'a Settings, presented: &'a Presented) -> NeedTlsa<'a> {
+pub(crate) fn need<'a>(settings: &'a Settings, presented: &'a Presented) -> NeedTlsa<'a> {
     match settings.start(presented) {
         Step::NeedTlsa(need) => need,
         Step::Done(decision) => panic!("{:?}", decision.verdict),
     }
 }
 
-fn decide(settings: &Settings, presented: &Presented, answer: &TlsaAnswer) -> Decision {
+pub(crate) fn decide(settings: &Settings, presented: &Presented, answer: &TlsaAnswer) -> Decision {
     need(settings, presented).answer(answer, NOW, &PATHS)
 }
 
@@ -434,6 +434,16 @@ fn all_that_policy_can_soften_ends_in_one_alert() {
         }
     }
     assert_eq!(Reason::SanMismatch.alert(), Alert::HandshakeFailure);
+}
+
+// SRV-20, SRV-24
+#[test]
+fn a_handshake_of_tls_12_without_its_safeguards_is_never_softened() {
+    let reason = Reason::LegacyHandshake;
+    assert_eq!((reason.alert(), reason.softening()), (Alert::HandshakeFailure, Softening::Never));
+    for policy in POLICIES {
+        assert_eq!(settings(policy).refuse(reason), Verdict::Abort(reason));
+    }
 }
 
 // SRV-15, HTTP-05

@@ -15,4 +15,5 @@ mod messages;
 mod names;
 mod properties;
 mod records;
+mod tickets;
 mod usage_2;

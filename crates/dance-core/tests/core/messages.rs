@@ -4,7 +4,7 @@ use dance_core::clientid::{ClientForm, ClientProfile, ExtensionError, ExtensionT
 use dance_core::matching::Credential;
 use dance_core::message::{
     CertificateMessage, CertificateRequestMessage, CertificateType, Extensions, MAX_CERTIFICATES, MAX_MESSAGE_LEN,
-    MessageError, Negotiated, read_client_certificate,
+    MessageError, Negotiated, read_client_certificate, read_client_certificate_tls12,
 };
 use dance_core::reason::Alert;
 use dance_core::verdict::ClientId;
@@ -114,6 +114,110 @@ fn only_the_configured_code_point_is_ours() {
     let other = ExtensionTypes::from(ExtensionType::new(0xffdd).unwrap());
     let other = Negotiated { extension_types: &other, ..NEGOTIATED };
     assert_eq!(client_id(&message, &other), ClientId::Absent);
+}
+
+fn types(values: &[u16]) -> ExtensionTypes {
+    ExtensionTypes::new(values.iter().map(|value| ExtensionType::new(*value).unwrap()).collect::<Vec<_>>()).unwrap()
+}
+
+// CID-01, CID-09
+#[test]
+fn a_server_of_several_code_points_takes_one_of_them_from_a_client() {
+    let set = types(&[0xff5a, 0xffdc]);
+    let both = Negotiated { extension_types: &set, ..NEGOTIATED };
+    let new = extension(0xff5a, NAME);
+    let single = |block: &[u8]| certificate(b"", &[entry(b"leaf", block)]);
+    let found = ClientId::Form(ClientForm::Name(name("a.b")));
+    assert_eq!(client_id(&single(&new), &both), found);
+    assert_eq!(client_id(&single(&ours(NAME)), &both), found);
+    assert_eq!(client_id(&single(&extension(0xff5b, NAME)), &both), ClientId::Absent);
+
+    let duplicate = ClientId::Invalid(ExtensionError::Duplicate);
+    let (one_each, twice) = ([new.clone(), ours(NAME)].concat(), [new.clone(), new.clone()].concat());
+    assert_eq!(client_id(&single(&one_each), &both), duplicate);
+    assert_eq!(client_id(&single(&twice), &both), duplicate);
+    // The other number is nobody's where it is not taken.
+    assert_eq!(client_id(&single(&one_each), &NEGOTIATED), found);
+    // One on each of two entries.
+    let spread = certificate(b"", &[entry(b"leaf", &ours(NAME)), entry(b"issuer", &new)]);
+    let ClientId::Invalid(error) = client_id(&spread, &both) else { panic!() };
+    assert_eq!(error.reason().alert(), Alert::IllegalParameter);
+    assert_eq!(client_id(&spread, &NEGOTIATED), found);
+    assert_eq!(ExtensionError::Duplicate.reason().alert(), Alert::IllegalParameter);
+    let unasked = Negotiated { signal_sent: false, ..both };
+    let ClientId::Invalid(error) = client_id(&single(&new), &unasked) else { panic!() };
+    assert_eq!(error.reason().alert(), Alert::UnsupportedExtension);
+}
+
+// CID-01, CID-02
+#[test]
+fn a_client_answers_to_the_code_point_that_it_prefers_of_those_signalled() {
+    let message = request(&[extension(0xffdc, b"\0"), extension(0xff5a, b"\0"), extension(0xff5b, b"")].concat());
+    let request = CertificateRequestMessage::parse(&message).unwrap();
+    let answered = |values: &[u16], profile: ClientProfile| {
+        request.signal(&types(values), profile).map(|found| found.map(|(kind, profile)| (kind.get(), profile)))
+    };
+    let current = ClientProfile::from(Profile::Current);
+    for profile in [current, ClientProfile::Auto] {
+        assert_eq!(answered(&[0xffdc], profile), Ok(Some((0xffdc, Profile::Current))));
+        assert_eq!(answered(&[0xff5a, 0xffdc], profile), Ok(Some((0xff5a, Profile::Current))));
+        assert_eq!(answered(&[0xff77, 0xffdc], profile), Ok(Some((0xffdc, Profile::Current))));
+        assert_eq!(answered(&[0xff77], profile), Ok(None));
+    }
+    assert_eq!(answered(&[0xff5b], ClientProfile::Auto), Ok(Some((0xff5b, Profile::Draft2022))));
+    assert_eq!(answered(&[0xff5b, 0xffdc], current), Err(ExtensionError::NoLength));
+}
+
+fn certificate_tls12(content: &[u8]) -> Vec<u8> {
+    [vec![11], vector(3, &vector(3, content))].concat()
+}
+
+// CID-04, SRV-04, RPK-01
+#[test]
+fn a_certificate_of_tls_12_is_a_list_or_a_key() {
+    let said = || ClientId::Form(ClientForm::Name(name("a.b")));
+    let list = certificate_tls12(&[vector(3, b"leaf"), vector(3, b"issuer")].concat());
+    let presented = read_client_certificate_tls12(&list, CertificateType::X509, said()).unwrap();
+    let chain = [&b"leaf"[..], b"issuer"].map(|octets| octets.to_vec().into());
+    assert_eq!(presented.credential, Some(Credential::X509(chain.to_vec())));
+    assert_eq!(presented.client_id, said());
+
+    let key = certificate_tls12(b"key");
+    let presented = read_client_certificate_tls12(&key, CertificateType::RawPublicKey, said()).unwrap();
+    assert_eq!(presented.credential, Some(Credential::RawPublicKey(b"key".to_vec().into())));
+
+    for certificate_type in [CertificateType::X509, CertificateType::RawPublicKey] {
+        let presented = read_client_certificate_tls12(&certificate_tls12(b""), certificate_type, said()).unwrap();
+        assert_eq!((presented.credential, presented.client_id), (None, said()));
+    }
+}
+
+// SEC-14
+#[test]
+fn a_certificate_of_tls_12_has_the_limits_of_one_of_tls_13() {
+    use CertificateType::{RawPublicKey, X509};
+    let read = |message: &[u8], kind| read_client_certificate_tls12(message, kind, ClientId::Absent);
+    let list = |count| certificate_tls12(&vector(3, b"c").repeat(count));
+    assert!(read(&list(MAX_CERTIFICATES), X509).is_ok());
+    assert_eq!(read(&list(MAX_CERTIFICATES + 1), X509), Err(MessageError::TooManyCertificates));
+    assert_eq!(read(&certificate_tls12(&vector(3, b"")), X509), Err(MessageError::EmptyCertificate));
+    // Header 4, length 3.
+    assert!(read(&certificate_tls12(&vec![0; MAX_MESSAGE_LEN - 7]), RawPublicKey).is_ok());
+    let too_long = certificate_tls12(&vec![0; MAX_MESSAGE_LEN - 6]);
+    assert_eq!(read(&too_long, RawPublicKey), Err(MessageError::TooLong { octets: MAX_MESSAGE_LEN + 1 }));
+
+    let message = list(2);
+    for kind in [X509, RawPublicKey] {
+        for len in 0..message.len() {
+            assert_eq!(read(&message[..len], kind), Err(MessageError::Length), "{len}");
+        }
+        assert_eq!(read(&[&message[..], &[0]].concat(), kind), Err(MessageError::Length));
+        // The form of TLS 1.3 is not taken for it.
+        assert!(read(&certificate(b"", &[entry(b"leaf", b"")]), kind).is_err());
+        assert!(matches!(read(&request(b""), kind), Err(MessageError::OtherMessage { .. })));
+    }
+    let inner = certificate_tls12(b"\0\0\x05leaf");
+    assert_eq!(read(&inner, X509), Err(MessageError::Length));
 }
 
 // RPK-01, SRV-22

@@ -2,16 +2,21 @@
 //!
 //! The bodies are those of the fuzz targets.
 
+use dance_core::answer::{SecureTlsa, TlsaAnswer};
 use dance_core::clientid::{ClientForm, Profile, decode_client};
 use dance_core::fuzzing;
+use dance_core::matching::Credential;
 use dance_core::name::ClientName;
-use dance_core::policy::Pattern;
-use dance_core::tlsa::TlsaRdata;
+use dance_core::policy::{AllowList, Pattern, Policy};
+use dance_core::ticket::Ticket;
+use dance_core::tlsa::{CertUsage, MatchingType, TlsaRdata};
+use dance_core::verdict::{ClientId, Presented, Verdict};
 use dance_core::x509::Certificate;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::authority::{Authority, NAME};
+use crate::authority::{Authority, NAME, record};
+use crate::decision::{decide, later, named, presented, secure, settings};
 
 /// A name by construction, of one length for the text and another on the wire.
 fn names() -> impl Strategy<Value = String> {
@@ -39,6 +44,14 @@ fn damaged(original: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+fn certificate_message_tls12() -> Vec<u8> {
+    let root = Authority::root("Root");
+    let length = |len: usize| (len as u32).to_be_bytes()[1..].to_vec();
+    let list: Vec<u8> =
+        [root.leaf(), root.der].iter().flat_map(|it| [length(it.len()), it.to_vec()].concat()).collect();
+    [vec![11], length(list.len() + 3), length(list.len()), list].concat()
+}
+
 fn certificate_message() -> Vec<u8> {
     let root = Authority::root("Root");
     let name = [&[NAME.len() as u8], NAME.as_bytes()].concat();
@@ -52,6 +65,15 @@ fn certificate_message() -> Vec<u8> {
     }
     let length = |len: usize| (len as u32).to_be_bytes()[1..].to_vec();
     [vec![11], length(list.len() + 4), vec![0], length(list.len()), list].concat()
+}
+
+/// The ticket of a client by usage 2, which has everything that a ticket may have but a user.
+fn ticket() -> Vec<u8> {
+    let root = Authority::root("Root");
+    let client = presented(&[&root.leaf(), &root.der], named(NAME));
+    let decision = decide(&settings(Policy::Require), &client, &secure(vec![record(2, 0, 1, &root.der)]));
+    let Verdict::Authenticated(client) = decision.verdict else { panic!("{decision:?}") };
+    client.to_ticket()
 }
 
 proptest! {
@@ -104,6 +126,51 @@ proptest! {
     #[test]
     fn a_damaged_message_decodes_to_itself_or_not_at_all(message in damaged(certificate_message())) {
         fuzzing::certificate_message(&message);
+    }
+
+    // SEC-14
+    #[test]
+    fn a_damaged_message_of_tls_12_decodes_to_itself_or_not_at_all(message in damaged(certificate_message_tls12())) {
+        fuzzing::certificate_message(&message);
+    }
+
+    // SRV-17
+    #[test]
+    fn a_ticket_is_the_client_that_it_was_made_of(
+        name in names(),
+        key in any::<u8>(),
+        ttl in 2..10_000u64,
+        wildcard in any::<Option<bool>>(),
+        before in 0..64usize,
+        matching_type in 1..3u8,
+    ) {
+        prop_assume!(name.len() <= 253);
+        let spki = [&b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00"[..], &[key; 32]].concat();
+        let record = TlsaRdata::for_spki(CertUsage::DANE_EE, MatchingType(matching_type), &spki).unwrap();
+        let name = ClientName::parse(name.as_bytes()).unwrap();
+        let mut settings = settings(Policy::Require);
+        settings.allow_list = AllowList::parse([name.as_str()]).unwrap();
+        let presented = Presented {
+            credential: Some(Credential::RawPublicKey(spki.into())),
+            client_id: ClientId::Form(ClientForm::Name(name)),
+        };
+        let mut records = vec![TlsaRdata::from_wire(b"rubbish"); before];
+        records.push(record);
+        let secure = SecureTlsa { records, valid_until: later(ttl), ttl: 1, wildcard };
+        let answer = TlsaAnswer::Secure(secure.into());
+        let Verdict::Authenticated(client) = decide(&settings, &presented, &answer).verdict else { panic!() };
+        let octets = client.to_ticket();
+        fuzzing::ticket(&octets);
+        let ticket = Ticket::decode(&octets).unwrap();
+        prop_assert_eq!(settings.resume(&ticket, &answer, later(ttl - 1)), Ok(client));
+    }
+
+    // SRV-17
+    #[test]
+    fn no_octets_upset_the_ticket_decoder(octets in vec(any::<u8>(), 0..200), ticket in damaged(ticket())) {
+        fuzzing::ticket(&octets);
+        fuzzing::ticket(&[&[1], octets.as_slice()].concat());
+        fuzzing::ticket(&ticket);
     }
 
     // TLSA-20
