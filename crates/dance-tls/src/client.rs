@@ -34,7 +34,7 @@ pub struct Connector {
     verify_server: bool,
     linger: Linger,
     #[cfg(feature = "misbehave")]
-    pub(crate) rewrite: Option<crate::misbehave::Rewrite>,
+    pub(crate) habits: crate::misbehave::Habits,
 }
 
 impl fmt::Debug for Connector {
@@ -89,7 +89,7 @@ impl Connector {
             verify_server: !matches!(config.server_verification, ServerVerification::UnsafeNone),
             linger: config.linger,
             #[cfg(feature = "misbehave")]
-            rewrite: None,
+            habits: Default::default(),
         })
     }
 
@@ -154,7 +154,7 @@ impl Connector {
             verify_server: self.verify_server,
         }));
         #[cfg(feature = "misbehave")]
-        let conn = crate::misbehave::install(&mut ssl, conn, self.rewrite.as_ref());
+        let conn = crate::misbehave::install(&mut ssl, conn, &self.habits)?;
         ffi::attach(&mut ssl, conn)?;
         SslStream::new(ssl, Transport::new(stream, Gate::default()))
     }
@@ -202,6 +202,9 @@ impl Connector {
         };
         if let Some(error) = refused.filter(|error| state.alert_sent == Some(error.reason().alert().code())) {
             return ConnectError::Extension(error);
+        }
+        if state.legacy && because(stack, ffi::R_UNSAFE_LEGACY_RENEGOTIATION_DISABLED) {
+            return ConnectError::LegacyHandshake;
         }
         ConnectError::Tls(TlsFailure { alert_sent: state.alert_sent.map(AlertDescription::new), text: words(stack) })
     }

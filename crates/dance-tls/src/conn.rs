@@ -4,8 +4,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dance_core::clientid::{
-    ClientForm, ClientProfile, ExtensionError, ExtensionType, Place, Placement, Profile, TlsVersion, decode_client,
-    placement,
+    ClientForm, ClientProfile, ExtensionError, ExtensionType, ExtensionTypes, Place, Placement, Profile, TlsVersion,
+    decode_client, placement,
 };
 use dance_core::message::{CertificateRequestMessage, Extensions};
 use openssl::ssl::{SslRef, SslVersion};
@@ -15,6 +15,7 @@ use crate::ffi;
 use crate::transport::Gate;
 
 /// HandshakeType (RFC 9846 section 4).
+const HANDSHAKE_CLIENT_HELLO: u8 = 1;
 const HANDSHAKE_SERVER_HELLO: u8 = 2;
 const HANDSHAKE_ENCRYPTED_EXTENSIONS: u8 = 8;
 const HANDSHAKE_CERTIFICATE: u8 = 11;
@@ -59,6 +60,7 @@ pub(crate) enum Side {
 
 pub(crate) struct ServerSide {
     pub(crate) profile: Profile,
+    pub(crate) extension_types: ExtensionTypes,
     /// Whether clients are asked for their name.
     pub(crate) dane: bool,
     /// Closed when the client's Certificate comes in, in TLS 1.2.
@@ -127,6 +129,8 @@ pub(crate) struct State {
     /// Server: the extension as the client sent it where it counts, which is the ClientHello of TLS 1.2 and the
     /// Certificate of TLS 1.3, and its code point.
     pub(crate) client_id: Option<(u32, ClientForm)>,
+    /// Server: the ClientHello has the extension more than once.
+    pub(crate) hello_has_duplicate: bool,
     /// The ServerHello is of TLS 1.2 and lacks extended_master_secret or renegotiation_info.
     pub(crate) legacy: bool,
     /// Server: CertificateRequest has been sent.
@@ -202,19 +206,37 @@ const fn is_empty(certificate: &[u8], version: TlsVersion) -> bool {
 /// Whether a ServerHello is of TLS 1.2 and lacks what keeps connections apart: extended_master_secret (RFC 7627) and
 /// renegotiation_info (RFC 5746). Both answer the client's.
 fn is_legacy(server_hello: &[u8]) -> bool {
-    /// Handshake header, version, random.
-    const SESSION_ID: usize = 4 + 2 + 32;
-    let extensions = || {
-        let (&session_id, rest) = server_hello.get(SESSION_ID..)?.split_first()?;
-        // Suite and compression method, then the length of the extensions.
-        let rest = rest.get(usize::from(session_id) + 2 + 1..)?;
-        Extensions::parse(rest.get(2..)?).ok()
-    };
-    let Some(extensions) = extensions() else {
+    // Suite and compression method.
+    let Some(extensions) = after_session_id(server_hello).and_then(|rest| extensions(rest.get(2 + 1..)?)) else {
         return true;
     };
     let has = |wanted| extensions.iter().any(|(found, _)| found == wanted);
     !(has(SUPPORTED_VERSIONS) || has(EXTENDED_MASTER_SECRET) && has(RENEGOTIATION_INFO))
+}
+
+/// Whether a ClientHello has any of these extensions more than once in all. OpenSSL refuses what stands twice without
+/// saying what it was.
+fn has_duplicate(client_hello: &[u8], extension_types: &ExtensionTypes) -> bool {
+    let block = || {
+        let (suites, rest) = after_session_id(client_hello)?.split_at_checked(2)?;
+        let [high, low] = suites else { return None };
+        let (&compression_methods, rest) = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..)?.split_first()?;
+        extensions(rest.get(usize::from(compression_methods)..)?)
+    };
+    block().is_some_and(|extensions| extensions.get(extension_types).is_err())
+}
+
+/// What follows the session id in a ClientHello or ServerHello.
+fn after_session_id(hello: &[u8]) -> Option<&[u8]> {
+    /// Handshake header, version, random.
+    const SESSION_ID: usize = 4 + 2 + 32;
+    let (&session_id, rest) = hello.get(SESSION_ID..)?.split_first()?;
+    rest.get(usize::from(session_id)..)
+}
+
+/// The extensions at the end of a hello, behind their length.
+fn extensions(rest: &[u8]) -> Option<Extensions<'_>> {
+    Extensions::parse(rest.get(2..)?).ok()
 }
 
 impl Conn {
@@ -369,6 +391,9 @@ impl Conn {
             state.legacy = is_legacy(message);
         }
         match (&self.side, direction, message_type) {
+            (Side::Server(server), Direction::Received, HANDSHAKE_CLIENT_HELLO) => {
+                state.hello_has_duplicate = has_duplicate(message, &server.extension_types);
+            }
             (Side::Server(server), Direction::Received, HANDSHAKE_CERTIFICATE) => {
                 // OpenSSL completes the handshake by itself. In TLS 1.3 it has nothing left to say; in TLS 1.2 its Finished
                 // would tell the client that it is through.

@@ -35,6 +35,8 @@ pub(crate) const RT_HANDSHAKE: c_int = 22;
 pub(crate) const R_BAD_EXTENSION: c_int = 110;
 /// SSL_R_EXCESSIVE_MESSAGE_SIZE.
 pub(crate) const R_EXCESSIVE_MESSAGE_SIZE: c_int = 152;
+/// SSL_R_UNSAFE_LEGACY_RENEGOTIATION_DISABLED.
+pub(crate) const R_UNSAFE_LEGACY_RENEGOTIATION_DISABLED: c_int = 338;
 /// SSL_R_NO_SHARED_CIPHER.
 pub(crate) const R_NO_SHARED_CIPHER: c_int = 193;
 /// SSL_R_UNSUPPORTED_PROTOCOL.

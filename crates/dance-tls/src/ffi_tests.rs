@@ -70,7 +70,7 @@ const INCLUDES: &str = "#include <openssl/ssl.h>\n#include <openssl/x509_vfy.h>\
 /// The C compiler takes a second declaration of a function only if it agrees with the first.
 #[test]
 fn declarations_agree_with_the_headers() {
-    let constants: [(&str, i64); 14] = [
+    let constants: [(&str, i64); 15] = [
         ("TLSEXT_cert_type_x509", CERT_TYPE_X509.into()),
         ("TLSEXT_cert_type_rpk", CERT_TYPE_RPK.into()),
         ("SSL_EXT_TLS1_3_RAW_PUBLIC_KEY", EXT_RAW_PUBLIC_KEY.into()),
@@ -78,6 +78,7 @@ fn declarations_agree_with_the_headers() {
         ("SSL3_RT_HANDSHAKE", RT_HANDSHAKE.into()),
         ("SSL_R_BAD_EXTENSION", R_BAD_EXTENSION.into()),
         ("SSL_R_EXCESSIVE_MESSAGE_SIZE", R_EXCESSIVE_MESSAGE_SIZE.into()),
+        ("SSL_R_UNSAFE_LEGACY_RENEGOTIATION_DISABLED", R_UNSAFE_LEGACY_RENEGOTIATION_DISABLED.into()),
         ("SSL_R_NO_SHARED_CIPHER", R_NO_SHARED_CIPHER.into()),
         ("SSL_R_UNSUPPORTED_PROTOCOL", R_UNSUPPORTED_PROTOCOL.into()),
         ("SSL_R_UNEXPECTED_EOF_WHILE_READING", R_UNEXPECTED_EOF.into()),
@@ -107,7 +108,12 @@ fn ssl() -> Ssl {
 }
 
 fn dane_server() -> Conn {
-    Conn::new(Side::Server(ServerSide { profile: Profile::Current, dane: true, gate: Gate::default() }))
+    Conn::new(Side::Server(ServerSide {
+        profile: Profile::Current,
+        extension_types: ExtensionTypes::DEFAULT,
+        dane: true,
+        gate: Gate::default(),
+    }))
 }
 
 fn call_add(ssl: *mut SSL, context: c_uint) -> (c_int, c_int) {

@@ -1,10 +1,11 @@
 //! Peers that break the protocol, for tests: handshake messages rewritten before they are hashed and sent, so that
-//! everything after them is consistent with what went out. Not part of the API; only with feature `misbehave`, and only
-//! where OpenSSL is linked statically.
+//! everything after them is consistent with what went out. And peers that know no TLS 1.3. Not part of the API; only
+//! with feature `misbehave`, and only where OpenSSL is linked statically.
 
 use std::sync::Arc;
 
-use openssl::ssl::SslRef;
+use openssl::error::ErrorStack;
+use openssl::ssl::{SslRef, SslVersion};
 
 use crate::client::Connector;
 use crate::conn::Conn;
@@ -12,6 +13,13 @@ use crate::server::Acceptor;
 
 /// Takes a whole handshake message, header included, and gives what to send in its place.
 pub type Rewrite = Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
+
+/// In what a peer is different from an honest one of today.
+#[derive(Clone, Default)]
+pub(crate) struct Habits {
+    rewrite: Option<Rewrite>,
+    tls12_only: bool,
+}
 
 /// HandshakeType of ClientHello.
 pub const CLIENT_HELLO: u8 = 1;
@@ -32,7 +40,7 @@ pub const FINISHED: u8 = 20;
 #[must_use]
 pub fn connector(connector: &Connector, rewrite: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Connector {
     let mut connector = connector.clone();
-    connector.rewrite = Some(Arc::new(rewrite));
+    connector.habits.rewrite = Some(Arc::new(rewrite));
     connector
 }
 
@@ -40,7 +48,23 @@ pub fn connector(connector: &Connector, rewrite: impl Fn(&[u8]) -> Vec<u8> + Sen
 #[must_use]
 pub fn acceptor(acceptor: &Acceptor, rewrite: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Acceptor {
     let mut acceptor = acceptor.clone();
-    acceptor.rewrite = Some(Arc::new(rewrite));
+    acceptor.habits.rewrite = Some(Arc::new(rewrite));
+    acceptor
+}
+
+/// A client that knows no TLS 1.3; its settings must allow TLS 1.2.
+#[must_use]
+pub fn old_client(connector: &Connector) -> Connector {
+    let mut connector = connector.clone();
+    connector.habits.tls12_only = true;
+    connector
+}
+
+/// A server that knows no TLS 1.3; its settings must allow TLS 1.2.
+#[must_use]
+pub fn old_server(acceptor: &Acceptor) -> Acceptor {
+    let mut acceptor = acceptor.clone();
+    acceptor.habits.tls12_only = true;
     acceptor
 }
 
@@ -77,11 +101,14 @@ pub fn corrupts(honest: &Connector, message_type: u8) -> Connector {
     connector(honest, only(message_type, change))
 }
 
-pub(crate) fn install(ssl: &mut SslRef, conn: Conn, rewrite: Option<&Rewrite>) -> Conn {
-    if rewrite.is_some() {
+pub(crate) fn install(ssl: &mut SslRef, conn: Conn, habits: &Habits) -> Result<Conn, ErrorStack> {
+    if habits.tls12_only {
+        ssl.set_max_proto_version(Some(SslVersion::TLS1_2))?;
+    }
+    if habits.rewrite.is_some() {
         crate::ffi::rewrite_messages(ssl);
     }
-    conn.with_rewrite(rewrite.cloned())
+    Ok(conn.with_rewrite(habits.rewrite.clone()))
 }
 
 /// Applies `change` to messages of one type and leaves all others as they are.

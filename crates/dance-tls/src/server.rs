@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 
-use dance_core::clientid::{ExtensionTypes, Profile, TlsVersion};
+use dance_core::clientid::{ExtensionError, ExtensionTypes, Profile, TlsVersion};
 use dance_core::message::{self, CertificateType};
 use dance_core::reason::Reason;
 use dance_core::verdict::{ClientId, Presented};
@@ -55,7 +55,7 @@ pub struct Acceptor {
     dane: bool,
     linger: Linger,
     #[cfg(feature = "misbehave")]
-    pub(crate) rewrite: Option<crate::misbehave::Rewrite>,
+    pub(crate) habits: crate::misbehave::Habits,
 }
 
 impl fmt::Debug for Acceptor {
@@ -105,7 +105,7 @@ impl Acceptor {
             dane: config.dane == DaneMode::On,
             linger: config.linger,
             #[cfg(feature = "misbehave")]
-            rewrite: None,
+            habits: Default::default(),
         })
     }
 
@@ -154,9 +154,14 @@ impl Acceptor {
     fn start<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<SslStream<Transport<S>>, ErrorStack> {
         let mut ssl = Ssl::new(&self.context)?;
         let gate = Gate::default();
-        let conn = Conn::new(Side::Server(ServerSide { profile: self.profile, dane: self.dane, gate: gate.clone() }));
+        let conn = Conn::new(Side::Server(ServerSide {
+            profile: self.profile,
+            extension_types: self.extension_types,
+            dane: self.dane,
+            gate: gate.clone(),
+        }));
         #[cfg(feature = "misbehave")]
-        let conn = crate::misbehave::install(&mut ssl, conn, self.rewrite.as_ref());
+        let conn = crate::misbehave::install(&mut ssl, conn, &self.habits)?;
         ffi::attach(&mut ssl, conn)?;
         SslStream::new(ssl, Transport::new(stream, gate))
     }
@@ -213,6 +218,9 @@ impl Acceptor {
         };
         if because(stack, ffi::R_UNSUPPORTED_PROTOCOL) {
             return AcceptError::Refused(Reason::VersionTooLow);
+        }
+        if state.hello_has_duplicate && because(stack, ffi::R_BAD_EXTENSION) {
+            return AcceptError::Refused(ExtensionError::Duplicate.reason());
         }
         if because(stack, ffi::R_NO_SHARED_CIPHER) && version(stream.ssl()) == TlsVersion::Tls12 {
             return AcceptError::Refused(Reason::LegacyHandshake);

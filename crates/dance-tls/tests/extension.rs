@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
-
 use common::*;
 use dance_core::clientid::{ClientForm, ExtensionError, ExtensionType, Place, Profile};
 use dance_core::reason::Reason;
@@ -78,28 +76,6 @@ fn connector_of(profile: Profile) -> Connector {
     Connector::new(&ClientConfig { profile: profile.into(), ..client_config(x509()) }).unwrap()
 }
 
-/// Messages, in their order.
-type Seen = Arc<Mutex<Vec<Vec<u8>>>>;
-
-/// The messages of one type that go through a rewriting peer.
-fn recorder(message_type: u8) -> (Seen, impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let record = {
-        let seen = Arc::clone(&seen);
-        misbehave::only(message_type, move |message| {
-            seen.lock().unwrap().push(message.to_vec());
-            message.to_vec()
-        })
-    };
-    (seen, record)
-}
-
-/// Server and client agree that it ended with this alert, and the server knows why.
-fn assert_refused((error, end): &(AcceptError, ClientEnd), reason: Reason, about: &str) {
-    assert!(matches!(error, AcceptError::Refused(found) if *found == reason), "{about}: {error:?}");
-    assert_eq!(end.alert(), Some(reason.alert().code()), "{about}: {end:?}");
-}
-
 // CID-02, SRV-01, SRV-21, CID-03
 #[tokio::test]
 async fn server_signals_in_its_certificate_request() {
@@ -121,14 +97,7 @@ async fn server_signals_in_its_certificate_request() {
 }
 
 fn request_extensions(request: &[u8]) -> Vec<(u16, Vec<u8>)> {
-    let mut rest = &request[4 + 1 + 2..];
-    let mut found = Vec::new();
-    while let [a, b, c, d, after @ ..] = rest {
-        let len = usize::from(u16::from_be_bytes([*c, *d]));
-        found.push((u16::from_be_bytes([*a, *b]), after[..len].to_vec()));
-        rest = &after[len..];
-    }
-    found
+    extensions(&request[4 + 1 + 2..])
 }
 
 // CID-01: another code point is another extension.

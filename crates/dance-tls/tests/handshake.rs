@@ -16,22 +16,9 @@ use dance_tls::misbehave::{self, CERTIFICATE, CERTIFICATE_VERIFY, CLIENT_HELLO, 
 use dance_tls::{
     AcceptError, Acceptor, CertifiedKey, ClientConfig, ClientCredential, ConfigError, Connector, ServerConfig,
 };
-use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslVersion};
+use openssl::ssl::SslVersion;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_openssl::SslStream;
-
-/// A client that knows nothing of DANE.
-fn plain_client(set: impl FnOnce(&mut SslContextBuilder)) -> Ssl {
-    let mut ctx = SslContext::builder(SslMethod::tls_client()).unwrap();
-    set(&mut ctx);
-    Ssl::new(&ctx.build()).unwrap()
-}
-
-/// The reason code by which OpenSSL reports an alert that it has received.
-fn alert_in(error: &openssl::ssl::Error) -> Option<i32> {
-    const SSL_AD_REASON_OFFSET: i32 = 1000;
-    error.ssl_error()?.errors().first().map(|error| error.reason_code() - SSL_AD_REASON_OFFSET)
-}
 
 // SRV-02, SEC-10
 #[tokio::test]

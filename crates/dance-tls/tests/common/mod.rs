@@ -8,19 +8,23 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
 
 use dance_core::clientid::ClientForm;
 use dance_core::matching::Credential;
 use dance_core::name::ClientName;
 use dance_core::reason::Reason;
 use dance_core::verdict::Verdict;
+use dance_tls::misbehave;
 use dance_tls::{
     AcceptError, Acceptor, CertifiedKey, ClientAuthRefused, ClientConfig, ClientCredential, ClientStream, ConnectError,
     Connector, PeerAlert, PendingClient, PrivateKey, Resumed, ServerConfig, ServerVerification, TlsStream,
     TrustAnchors,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// The server's name in its certificate.
@@ -68,6 +72,12 @@ pub fn x509() -> ClientCredential {
 pub fn leaf() -> ClientCredential {
     let chain = ["certs/leaf.pem", "certs/inter.pem", "certs/root.pem"].map(vector).concat();
     ClientCredential::X509(CertifiedKey::parse(&chain, &vector("keys/leaf.key.pem")).unwrap())
+}
+
+/// A certificate with [`NAME`] as its only dNSName.
+pub fn named() -> ClientCredential {
+    let key = CertifiedKey::parse(&vector("certs/leaf-devsan.pem"), &vector("keys/leaf.key.pem")).unwrap();
+    ClientCredential::X509(key)
 }
 
 pub fn raw_public_key() -> ClientCredential {
@@ -190,4 +200,107 @@ pub fn certificates(credential: Option<&Credential>) -> Vec<Vec<u8>> {
         Some(Credential::X509(chain)) => chain.iter().map(|certificate| certificate.to_vec()).collect(),
         _ => Vec::new(),
     }
+}
+
+/// A stream whose writes are kept.
+pub struct Tapped<S> {
+    inner: S,
+    written: Octets,
+}
+
+/// What went through, in its order.
+pub type Octets = Arc<Mutex<Vec<u8>>>;
+
+impl<S> Tapped<S> {
+    pub fn new(inner: S) -> (Self, Octets) {
+        let written = Octets::default();
+        (Self { inner, written: Arc::clone(&written) }, written)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.inner).poll_write(cx, data);
+        if let Poll::Ready(Ok(written)) = poll {
+            self.written.lock().unwrap().extend(&data[..written]);
+        }
+        poll
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// The content types and bodies of TLS records.
+pub fn records(mut octets: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let [content_type, _, _, high, low, rest @ ..] = octets {
+        let (body, rest) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        found.push((*content_type, body.to_vec()));
+        octets = rest;
+    }
+    assert!(octets.is_empty(), "whole records");
+    found
+}
+
+/// Messages, in their order.
+pub type Seen = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// The messages of one type that go through a rewriting peer.
+pub fn recorder(message_type: u8) -> (Seen, impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) {
+    let seen = Seen::default();
+    let record = {
+        let seen = Arc::clone(&seen);
+        misbehave::only(message_type, move |message| {
+            seen.lock().unwrap().push(message.to_vec());
+            message.to_vec()
+        })
+    };
+    (seen, record)
+}
+
+/// Extensions in wire form, as type and data.
+pub fn extensions(mut rest: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let [a, b, c, d, after @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*c, *d]));
+        found.push((u16::from_be_bytes([*a, *b]), after[..len].to_vec()));
+        rest = &after[len..];
+    }
+    found
+}
+
+/// The extensions of a ClientHello or ServerHello.
+pub fn hello_extensions(hello: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    extensions(hello.get(4 + misbehave::hello_length(hello) + 2..).unwrap_or_default())
+}
+
+/// A client that knows nothing of DANE.
+pub fn plain_client(set: impl FnOnce(&mut SslContextBuilder)) -> Ssl {
+    let mut ctx = SslContext::builder(SslMethod::tls_client()).unwrap();
+    set(&mut ctx);
+    Ssl::new(&ctx.build()).unwrap()
+}
+
+/// The reason code by which OpenSSL reports an alert that it has received.
+pub fn alert_in(error: &openssl::ssl::Error) -> Option<i32> {
+    const SSL_AD_REASON_OFFSET: i32 = 1000;
+    error.ssl_error()?.errors().first().map(|error| error.reason_code() - SSL_AD_REASON_OFFSET)
+}
+
+/// Server and client agree that it ended with this alert, and the server knows why.
+pub fn assert_refused((error, end): &(AcceptError, ClientEnd), reason: Reason, about: &str) {
+    assert!(matches!(error, AcceptError::Refused(found) if *found == reason), "{about}: {error:?}");
+    assert_eq!(end.alert(), Some(reason.alert().code()), "{about}: {end:?}");
 }
