@@ -19,6 +19,8 @@ fn request(address: &str, server: &ServerCertificate) -> Command {
     let mut command = dance();
     let port = address.rsplit(':').next().unwrap();
     command.args(["request", &format!("https://localhost:{port}/"), "--resolve-to", address, "--name", NAME]);
+    // What servers make of a client is the matter here, not what it could know itself.
+    command.arg("--no-record-check");
     command.arg("--server-ca").arg(&server.certificate);
     command
 }
@@ -212,8 +214,8 @@ fn connect_pipes_through_tlslite() {
     let peer = Peer::new();
     let server = peer.start(&json!({"signal": ["00"]}));
     let mut command = dance();
-    command.args(["connect", &server.address, "--server-name", "localhost", "--name", NAME, "--server-ca"]);
-    let output = run_on(x509(command.arg(&peer.certificate.certificate)), "GET / HTTP/1.1\r\n\r\n");
+    command.args(["connect", &server.address, "--server-name", "localhost", "--name", NAME, "--no-record-check"]);
+    let output = run_on(x509(command.arg("--server-ca").arg(&peer.certificate.certificate)), "GET / HTTP/1.1\r\n\r\n");
     assert!(page(&output).ends_with("hello"), "{}", text(&output));
     assert_eq!(server.result()["request"], "GET / HTTP/1.1\r\n\r\n");
 }

@@ -6,13 +6,14 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dance_core::name::NameError;
+use dance_core::name::{ClientName, NameError};
 use dance_core::tlsa::AssociationError;
 use dance_gateway::StartError;
 use dance_gateway::config::ReadError;
 use dance_testkit::{CertError, WorldError};
-use dance_tls::{ClientAuthRefused, ConnectError, CredentialError};
+use dance_tls::{ClientAuthRefused, ConnectError, CredentialError, RolloverError};
 
+use crate::command::preflight::Unpublished;
 use crate::command::tls::is_refusal;
 use crate::{Difference, Exit, vectors};
 
@@ -44,6 +45,8 @@ pub enum Error {
     },
     /// A certificate or private key for TLS cannot be used.
     Credential(CredentialError),
+    /// A client's certificate or key, the current or the next one, cannot be used.
+    Credentials(RolloverError),
     /// The demonstration did not go as told.
     Demo(Difference),
     /// The demonstration's certificates cannot be made.
@@ -97,6 +100,13 @@ pub enum Error {
     },
     /// A client's extension needs a name in this profile.
     NameMissing,
+    /// No server looks for the name where its record is said to be.
+    OwnerName {
+        /// Where.
+        owner: ClientName,
+        /// The name.
+        name: ClientName,
+    },
     /// Standard output cannot be written.
     Output(io::Error),
     /// A file without what was looked for.
@@ -134,6 +144,8 @@ pub enum Error {
     ServerHasNoName,
     /// The TLS options make no connector.
     TlsConfig(dance_tls::ConfigError),
+    /// Servers would refuse this client (CLI-01, CLI-06).
+    Unpublished(Unpublished),
     /// A file of vectors cannot be run.
     Vectors(vectors::Error),
     /// A file cannot be written.
@@ -163,15 +175,17 @@ impl Error {
             | Self::MessageOfOtherSide { .. }
             | Self::Name { .. }
             | Self::NameMissing
+            | Self::OwnerName { .. }
             | Self::Pem { .. }
             | Self::PublicHalf { .. }
             | Self::Resolver(_)
             | Self::ServerHasNoName
             | Self::TlsConfig(_) => Exit::Usage,
-            Self::Credential(error) => match error {
+            Self::Credential(error) | Self::Credentials(RolloverError::Credential { error, .. }) => match error {
                 CredentialError::Read { .. } => Exit::Unknown,
                 _ => Exit::Usage,
             },
+            Self::Credentials(RolloverError::Config { .. }) => Exit::Usage,
             Self::GatewayStart(error) => match error {
                 StartError::Listen { .. } | StartError::NoRandomness => Exit::Unknown,
                 StartError::Config(_)
@@ -193,7 +207,7 @@ impl Error {
                 | ConnectError::PeerAlert(_)
                 | ConnectError::Tls(_) => Exit::No,
             },
-            Self::Demo(_) | Self::Refused | Self::SelfCheck => Exit::No,
+            Self::Demo(_) | Self::Refused | Self::SelfCheck | Self::Unpublished(_) => Exit::No,
             Self::Vectors(error) => match error {
                 vectors::Error::Read { .. } | vectors::Error::Print(_) => Exit::Unknown,
                 vectors::Error::Json { .. }
@@ -233,6 +247,7 @@ impl fmt::Display for Error {
                 write!(f, "no connection to {server} within {} ms; --timeout gives it more", time.as_millis())
             }
             Self::Credential(error) => error.fmt(f),
+            Self::Credentials(error) => error.fmt(f),
             Self::Demo(Difference { step, what, expected, found }) => {
                 write!(f, "not as told, at \"{step}\": {what}: expected {expected}, found {found}")
             }
@@ -265,6 +280,11 @@ impl fmt::Display for Error {
             }
             Self::Name { name, error } => write!(f, "name \"{}\": {error}", name.escape_debug()),
             Self::NameMissing => f.write_str("--name is missing: in profile current a client always conveys its name"),
+            Self::OwnerName { owner, name } => write!(
+                f,
+                "--owner-name {owner}: no server looks for {name} there: expected the name itself, or with --profile 2022 or auto \
+                 _SERVICE.{name} for a name without labels that start with '_'"
+            ),
             Self::Output(error) => write!(f, "writing the result failed: {error}"),
             Self::Pem { path, expected, error } => {
                 write!(f, "{}: expected {expected}: {error}", path.display())
@@ -284,6 +304,7 @@ impl fmt::Display for Error {
             Self::ServerHasNoName => f.write_str("--name: a server's signal carries no name; leave --name out"),
             Self::Signals(error) => write!(f, "waiting for signals failed: {error}"),
             Self::TlsConfig(error) => error.fmt(f),
+            Self::Unpublished(error) => error.fmt(f),
             Self::Vectors(error) => error.fmt(f),
             Self::Write { path, error } => write!(f, "{}: cannot be written: {error}", path.display()),
         }

@@ -19,6 +19,7 @@ mod output;
 mod progress;
 pub mod vectors;
 
+pub use command::preflight::Unpublished;
 pub use demo::Difference;
 pub use error::Error;
 pub use exit::Exit;

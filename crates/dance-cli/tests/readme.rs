@@ -142,7 +142,7 @@ impl Scene {
         let script = format!(
             "dance() {{ case $1 in
                  resolve) {binary} \"$@\" {dns} ;;
-                 request) {binary} \"$@\" --resolve-to {gateway} --server-ca .server-ca.pem ;;
+                 request) {binary} \"$@\" --resolve-to {gateway} --server-ca .server-ca.pem {dns} ;;
                  gateway) exec {binary} \"$@\" --listen 127.0.0.1:0 {dns} ;;
                  *) {binary} \"$@\" ;;
              esac; }}

@@ -9,10 +9,10 @@ use std::convert::Infallible;
 use std::fs;
 
 use bytes::Bytes;
-use dance_core::clientid::ClientForm;
+use dance_core::clientid::{ClientForm, Profile};
 use dance_core::reason::Reason;
 use dance_core::verdict::{ClientId, Verdict};
-use dance_tls::TlsStream;
+use dance_tls::{ServerConfig, TlsStream};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -53,7 +53,7 @@ async fn http2(stream: TlsStream<TcpStream>) {
 
 async fn start(verdict: Verdict, protocol: &str) -> Server {
     let alpn = vec![protocol.as_bytes().to_vec()];
-    let alter = move |config: &mut dance_tls::ServerConfig| config.alpn = alpn;
+    let alter = move |config: &mut ServerConfig| config.alpn = alpn;
     if protocol == "h2" {
         Server::start(verdict, alter, http2).await
     } else {
@@ -128,6 +128,23 @@ async fn a_late_alert_is_a_refusal_of_the_client() {
         let ran = request(&server, "/", &[]).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
         assert!(ran.stderr.contains("error: client authentication refused"), "{ran:?}");
+    }
+}
+
+// CLI-07
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_within_the_handshake_of_tls_1_2_is_a_refusal_too() {
+    let options = ["--profile", "2022", "--tls12", "--no-tls13"];
+    for (verdict, code) in [(REFUSE, 1), (ACCEPT, 0)] {
+        let alter = |config: &mut ServerConfig| {
+            config.alpn = vec![b"h2".to_vec()];
+            config.profile = Profile::Draft2022;
+            config.tls12 = true;
+        };
+        let server = Server::start(verdict, alter, http2).await;
+        let ran = request(&server, "/", &options).await;
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert_eq!(ran.stderr.contains("error: client authentication refused"), code == 1, "{ran:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use dance_gateway::config::DnsConfig;
 use dance_gateway::duration::Span;
-use dance_resolver::{DNS_PORT, DnsMode, Resolver, ResolverConfig, Servers, TrustAnchorSource};
+use dance_resolver::{ConfigError, DNS_PORT, DnsMode, Resolver, ResolverConfig, Servers, TrustAnchorSource};
 use jiff::SignedDuration;
 
 use crate::Error;
@@ -16,6 +16,18 @@ use crate::Error;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "DNS options")]
 pub(crate) struct DnsOptions {
+    #[command(flatten)]
+    path: DnsPath,
+
+    /// Longest time for a look-up, such as 500ms or 10s [default: 10s; for the gateway 3s]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    timeout: Option<Duration>,
+}
+
+/// Who is asked, and who is believed.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "DNS options")]
+pub(crate) struct DnsPath {
     /// A recursive resolver to ask; may be given several times, in order of preference [default: the system's]
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse_server)]
     resolver: Vec<SocketAddr>,
@@ -27,10 +39,6 @@ pub(crate) struct DnsOptions {
     /// Who checks DNSSEC signatures [default: validate]
     #[arg(long, value_enum)]
     dns_mode: Option<Mode>,
-
-    /// Longest time for a look-up, such as 500ms or 10s [default: 10s; for the gateway 3s]
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    timeout: Option<Duration>,
 }
 
 /// How long a person waits for an answer.
@@ -44,9 +52,12 @@ enum Mode {
     Ad,
 }
 
-impl DnsOptions {
+impl DnsPath {
     /// A resolver as the options say. Must be called within a tokio runtime.
-    pub(crate) fn resolver(self) -> Result<Resolver, Error> {
+    ///
+    /// # Errors
+    /// The options contradict each other, or name what is not there.
+    pub(crate) fn resolver(self, timeout: Duration) -> Result<Resolver, ConfigError> {
         Resolver::new(ResolverConfig {
             servers: if self.resolver.is_empty() { Servers::System } else { Servers::List(self.resolver) },
             mode: match self.dns_mode {
@@ -54,25 +65,32 @@ impl DnsOptions {
                 Some(Mode::Ad) => DnsMode::AdBit,
             },
             trust_anchor: self.trust_anchor.map_or(TrustAnchorSource::Root, TrustAnchorSource::File),
-            timeout: self.timeout.unwrap_or(DEFAULT_TIME),
+            timeout,
             ..ResolverConfig::default()
         })
-        .map_err(Error::Resolver)
+    }
+}
+
+impl DnsOptions {
+    /// A resolver as the options say. Must be called within a tokio runtime.
+    pub(crate) fn resolver(self) -> Result<Resolver, Error> {
+        self.path.resolver(self.timeout.unwrap_or(DEFAULT_TIME)).map_err(Error::Resolver)
     }
 
     /// Puts what was typed into a gateway's configuration.
     pub(crate) fn configure(self, config: &mut DnsConfig) {
-        if !self.resolver.is_empty() {
-            config.resolver = self.resolver.iter().map(ToString::to_string).collect();
+        let DnsPath { resolver, trust_anchor, dns_mode } = self.path;
+        if !resolver.is_empty() {
+            config.resolver = resolver.iter().map(ToString::to_string).collect();
         }
-        if let Some(mode) = self.dns_mode {
+        if let Some(mode) = dns_mode {
             config.mode = match mode {
                 Mode::Validate => dance_gateway::config::DnsMode::Validate,
                 Mode::Ad => dance_gateway::config::DnsMode::Ad,
             };
         }
-        if self.trust_anchor.is_some() {
-            config.trust_anchor = self.trust_anchor;
+        if trust_anchor.is_some() {
+            config.trust_anchor = trust_anchor;
         }
         if let Some(timeout) = self.timeout {
             config.timeout = Span(timeout);

@@ -1,6 +1,6 @@
 //! One module a command.
 
-use dance_core::clientid::{ExtensionType, Profile};
+use dance_core::clientid::{ClientProfile, ExtensionType, Profile};
 use dance_core::name::{ClientName, NameError};
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ pub(crate) mod gateway;
 pub(crate) mod identity;
 pub(crate) mod match_;
 pub(crate) mod name;
+pub(crate) mod preflight;
 pub(crate) mod request;
 pub(crate) mod resolve;
 pub(crate) mod tls;
@@ -33,6 +34,11 @@ pub(crate) enum Verdict {
 /// Reads `--profile`.
 pub(crate) fn parse_profile(text: &str) -> Result<Profile, String> {
     Profile::from_name(text).ok_or_else(|| "expected `current` or `2022`".to_owned())
+}
+
+/// Reads `--profile` of a client.
+pub(crate) fn parse_client_profile(text: &str) -> Result<ClientProfile, String> {
+    ClientProfile::from_name(text).ok_or_else(|| "expected `current`, `2022` or `auto`".to_owned())
 }
 
 /// Reads `--name` and other names that people type: a final dot is taken off.
@@ -68,9 +74,14 @@ mod tests {
     }
 
     #[test]
-    fn profiles_have_two_names() {
+    fn profiles_have_two_names_and_a_client_may_leave_it_open() {
         assert_eq!(parse_profile("current").unwrap(), Profile::Current);
         assert_eq!(parse_profile("2022").unwrap(), Profile::Draft2022);
         assert!(parse_profile("Current").is_err());
+        assert!(parse_profile("auto").is_err());
+        assert_eq!(parse_client_profile("current").unwrap(), ClientProfile::Fixed(Profile::Current));
+        assert_eq!(parse_client_profile("2022").unwrap(), ClientProfile::Fixed(Profile::Draft2022));
+        assert_eq!(parse_client_profile("auto").unwrap(), ClientProfile::Auto);
+        assert!(parse_client_profile("any").is_err());
     }
 }

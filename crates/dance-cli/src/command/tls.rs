@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,35 +11,43 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dance_core::clientid::{ClientForm, ExtensionType, Profile, TlsVersion};
+use dance_core::clientid::{ClientForm, ClientProfile, ExtensionType, TlsVersion};
 use dance_core::name::ClientName;
 use dance_tls::{
-    CertifiedKey, ClientAuthRefused, ClientConfig, ClientCredential, ClientStream, Connector, CredentialType,
-    PrivateKey, ServerVerification, TrustAnchors,
+    ClientAuthRefused, ClientConfig, ClientStream, Connector, CredentialFiles, CredentialType, Rollover,
+    ServerVerification, TrustAnchors,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::command::dns::parse_time;
-use crate::command::{parse_extension_type, parse_name, parse_profile};
+use crate::command::preflight::RecordOptions;
+use crate::command::{parse_client_profile, parse_extension_type, parse_name};
 use crate::{Error, output};
 
 /// Who this client is, and how the server is known.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "TLS options")]
 pub(crate) struct TlsOptions {
-    /// The client's name: the owner name of its TLSA record
-    #[arg(long, value_name = "OWNER", value_parser = parse_name, requires = "key")]
-    name: Option<ClientName>,
+    #[command(flatten)]
+    identity: Identity,
 
-    /// The client's certificate chain, its own first
+    /// The client's certificate chain, its own first; for records of usage 2 up to and including the trust anchor
     #[arg(long, value_name = "PEM", requires = "key")]
     cert: Option<PathBuf>,
 
     /// The client's private key; alone, it is presented as a raw public key (RFC 7250)
     #[arg(long, value_name = "PEM")]
     key: Option<PathBuf>,
+
+    /// The next certificate chain of a rollover, with --next-key
+    #[arg(long, value_name = "PEM", requires = "next_key")]
+    next_cert: Option<PathBuf>,
+
+    /// The next private key of a rollover: presented once its record is published and that of --key is not; may be missing
+    #[arg(long, value_name = "PEM", requires_all = ["key", "identity"], conflicts_with = "no_record_check")]
+    next_key: Option<PathBuf>,
 
     /// Certificates to verify the server by [default: the system's]
     #[arg(long, value_name = "PEM", conflicts_with = "unsafe_no_verify")]
@@ -53,9 +61,21 @@ pub(crate) struct TlsOptions {
     #[arg(long)]
     unsafe_no_verify: bool,
 
-    /// Wire profile: `current` or `2022`
-    #[arg(long, value_parser = parse_profile, default_value = "current")]
-    profile: Profile,
+    /// Wire profile: `current`, `2022`, or `auto` for the one that the server reveals
+    #[arg(long, value_parser = parse_client_profile, default_value_t)]
+    profile: ClientProfile,
+
+    /// Speak TLS 1.2 too, which shows certificates to anybody on the path; profile 2022 only
+    #[arg(long)]
+    tls12: bool,
+
+    /// With --tls12, leave TLS 1.3 out: to see what a server does in TLS 1.2
+    #[arg(long, requires = "tls12")]
+    no_tls13: bool,
+
+    /// With --tls12, say the name in the ClientHello: anybody on the path can read it
+    #[arg(long, requires = "tls12")]
+    name_in_client_hello: bool,
 
     /// The extension's code point; both sides must agree on it
     #[arg(long, value_name = "TYPE", value_parser = parse_extension_type, default_value_t = ExtensionType::DEFAULT)]
@@ -64,6 +84,32 @@ pub(crate) struct TlsOptions {
     /// Longest time for the connection and its handshake, such as 500ms or 10s
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
     timeout: Duration,
+
+    #[command(flatten)]
+    record: RecordOptions,
+}
+
+/// What the client is called. Without any of it the credential is an ordinary one.
+#[derive(Clone, Debug, clap::Args)]
+#[group(id = "identity", multiple = false)]
+struct Identity {
+    /// The client's name: the owner name of its TLSA record
+    #[arg(long, value_name = "OWNER", value_parser = parse_name, requires = "key")]
+    name: Option<ClientName>,
+
+    /// Say that the client's name is the one dNSName in its certificate; profile 2022 only
+    #[arg(long, requires = "cert")]
+    name_in_certificate: bool,
+}
+
+impl Identity {
+    /// What to convey.
+    fn form(&self) -> Option<ClientForm> {
+        match &self.name {
+            Some(name) => Some(ClientForm::Name(name.clone())),
+            None => self.name_in_certificate.then_some(ClientForm::InCertificate),
+        }
+    }
 }
 
 /// A server: host and port.
@@ -119,7 +165,7 @@ impl TlsOptions {
         address: &Server,
         alpn: Vec<Vec<u8>>,
     ) -> Result<ClientStream<TcpStream>, Error> {
-        let connector = self.connector(alpn)?;
+        let connector = self.connector(alpn).await?;
         let server_name = self.server_name.as_deref().unwrap_or(&server.host);
         let opened = async {
             let failed = |error| Error::Connect { server: address.to_string(), error };
@@ -134,7 +180,33 @@ impl TlsOptions {
             .map_err(|_| Error::ConnectTimeout { server: address.to_string(), time: self.timeout })?
     }
 
-    fn connector(&self, alpn: Vec<Vec<u8>>) -> Result<Connector, Error> {
+    async fn connector(&self, alpn: Vec<Vec<u8>>) -> Result<Connector, Error> {
+        let config = self.config(alpn)?;
+        let Some(key) = &self.key else {
+            return Connector::new(&config).map_err(Error::TlsConfig);
+        };
+        let files = |certificate: &Option<PathBuf>, key: &Path| CredentialFiles {
+            certificate: certificate.clone(),
+            key: key.to_owned(),
+        };
+        let next = self.next_key.as_deref().map(|key| files(&self.next_cert, key));
+        let rollover = Rollover::load(config, files(&self.cert, key), next.clone()).map_err(Error::Credentials)?;
+        let credentials = rollover.credentials();
+        if let (Some(next), None) = (next, &credentials.next) {
+            output::note(format_args!("there is no next credential: {next} does not exist"));
+        }
+        let ready = match self.identity.form() {
+            Some(form) => self.record.choose(&credentials, &form, self.profile).await?,
+            None => {
+                output::warning("without --name the server is not told whose credential this is");
+                &credentials.current
+            }
+        };
+        Ok(ready.connector().clone())
+    }
+
+    /// The settings, without credential.
+    fn config(&self, alpn: Vec<Vec<u8>>) -> Result<ClientConfig, Error> {
         let verification = match &self.server_ca {
             Some(path) => ServerVerification::Roots(TrustAnchors::load(path).map_err(Error::Credential)?),
             None if self.unsafe_no_verify => {
@@ -143,28 +215,18 @@ impl TlsOptions {
             }
             None => ServerVerification::SystemRoots,
         };
-        let credential = match (&self.cert, &self.key) {
-            (Some(cert), Some(key)) => {
-                Some(ClientCredential::X509(CertifiedKey::load(cert, key).map_err(Error::Credential)?))
-            }
-            (None, Some(key)) => {
-                Some(ClientCredential::RawPublicKey(PrivateKey::load(key).map_err(Error::Credential)?))
-            }
-            (_, None) => None,
-        };
-        if credential.is_some() && self.name.is_none() {
-            output::warning("without --name the server is not told whose credential this is");
-        }
-        Connector::new(&ClientConfig {
-            credential,
-            require_signal: self.name.is_some(),
-            client_id: self.name.clone().map(ClientForm::Name),
-            profile: self.profile.into(),
+        let client_id = self.identity.form();
+        Ok(ClientConfig {
+            require_signal: client_id.is_some(),
+            client_id,
+            profile: self.profile,
+            tls12: self.tls12,
+            tls13: !self.no_tls13,
+            name_in_client_hello: self.name_in_client_hello,
             extension_type: self.extension_type,
             alpn,
             ..ClientConfig::new(verification)
         })
-        .map_err(Error::TlsConfig)
     }
 
     /// Says on standard error what was negotiated.
@@ -180,19 +242,19 @@ impl TlsOptions {
             "connected to {address}: {version}, {}, {group}, ALPN {alpn}",
             negotiated.cipher_suite
         ));
-        let asked = if stream.signal_seen() {
-            "the server does DANE client authentication"
-        } else {
-            "the server did not ask for a DANE name"
+        let asked = match stream.profile() {
+            Some(profile) => format!("the server does DANE client authentication, profile {profile}"),
+            None => "the server did not ask for a DANE name".to_owned(),
         };
         let sent = match stream.credential_sent() {
             None => "no credential sent",
             Some(CredentialType::X509) => "certificate sent",
             Some(CredentialType::RawPublicKey) => "raw public key sent",
         };
-        match &self.name {
-            Some(name) if stream.name_sent() => output::note(format_args!("{asked}; {sent} as {name}")),
-            _ => output::note(format_args!("{asked}; {sent}, no name")),
+        match self.identity.form().filter(|_| stream.name_sent()) {
+            Some(ClientForm::Name(name)) => output::note(format_args!("{asked}; {sent} as {name}")),
+            Some(ClientForm::InCertificate) => output::note(format_args!("{asked}; {sent}, which holds the name")),
+            None => output::note(format_args!("{asked}; {sent}, no name")),
         }
     }
 }

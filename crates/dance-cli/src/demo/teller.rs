@@ -98,25 +98,28 @@ impl Teller {
     pub(super) fn commands(&mut self, scene: &Scene) -> Result<(), Error> {
         let directory = scene.write_clients()?.display();
         let dance = std::env::args().next().unwrap_or_else(|| "dance".to_owned());
-        let url = format!("https://localhost:{}/", scene.gateway.port());
         let dns = format!("--resolver {} --trust-anchor {directory}/trust-anchor", scene.dns.addr());
-        let ca = format!("--server-ca {directory}/server-ca.pem");
-        self.heading("It stays as it is. In another terminal, try:")?;
-        for (title, command) in [
-            ("robot3, by its bare key", format!("request {url} {ca} --name {ROBOT} --key {directory}/robot3.key.pem")),
+        let url = format!("https://localhost:{}/ --server-ca {directory}/server-ca.pem", scene.gateway.port());
+        let key = |name: &str| format!("--key {directory}/{name}.key.pem");
+        let commands = [
+            ("robot3, by its bare key", format!("request {url} {dns} --name {ROBOT} {}", key("robot3"))),
             (
                 "truck12, by its certificate",
-                format!(
-                    "request {url} {ca} --name {TRUCK} --cert {directory}/truck12.cert.pem --key {directory}/truck12.key.pem"
-                ),
+                format!("request {url} {dns} --name {TRUCK} --cert {directory}/truck12.cert.pem {}", key("truck12")),
             ),
             (
-                "robot3's name with truck12's key: refused",
-                format!("request {url} {ca} --name {ROBOT} --key {directory}/truck12.key.pem"),
+                "robot3's name with truck12's key: the client looks into DNS first, and does not even connect",
+                format!("request {url} {dns} --name {ROBOT} {}", key("truck12")),
+            ),
+            (
+                "the same without looking: refused by the gateway",
+                format!("request {url} --no-record-check --name {ROBOT} {}", key("truck12")),
             ),
             ("what DNS says about truck12", format!("resolve {TRUCK} {dns}")),
             ("and about sensor7, whose record is gone", format!("resolve {SENSOR} {dns}")),
-        ] {
+        ];
+        self.heading("It stays as it is. In another terminal, try:")?;
+        for (title, command) in commands {
             tell(format_args!("\n  {DIM}# {title}{DIM:#}\n  {dance} {command}\n"))?;
         }
         tell(format_args!("\n{DIM}Ctrl-C ends it and removes {directory}.{DIM:#}\n\n"))
