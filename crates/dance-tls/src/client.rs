@@ -18,7 +18,7 @@ use crate::config::{
 use crate::conn::{ClientSide, Conn, Said, ServerRefusal, Side, State, version};
 use crate::error::{AlertDescription, ConfigError, ConnectError, TlsFailure, because, words};
 use crate::ffi;
-use crate::stream::{ClientStream, CredentialType, HANDSHAKE_FAILURE, OpenStream};
+use crate::stream::{ClientStream, CredentialType, End, HANDSHAKE_FAILURE, OpenStream};
 use crate::transport::{Gate, Linger, Transport};
 
 /// Turns connections into authenticated ones. Built once, cheap to clone.
@@ -136,7 +136,7 @@ impl Connector {
             signal: state.signal,
             name_sent: state.name_sent || named_by_certificate,
             credential_sent: credential_sent.then_some(sent),
-            open: OpenStream::new(stream, true),
+            open: OpenStream::new(stream, End::Client),
         })
     }
 

@@ -1,5 +1,5 @@
 //! Peers that break the protocol, for tests: handshake messages rewritten before they are hashed and sent, so that
-//! everything after them is consistent with what went out. And peers that know no TLS 1.3. Not part of the API; only
+//! everything after them is consistent with what went out. And servers that know no TLS 1.3. Not part of the API; only
 //! with feature `misbehave`, and only where OpenSSL is linked statically.
 
 use std::sync::Arc;
@@ -50,14 +50,6 @@ pub fn acceptor(acceptor: &Acceptor, rewrite: impl Fn(&[u8]) -> Vec<u8> + Send +
     let mut acceptor = acceptor.clone();
     acceptor.habits.rewrite = Some(Arc::new(rewrite));
     acceptor
-}
-
-/// A client that knows no TLS 1.3; its settings must allow TLS 1.2.
-#[must_use]
-pub fn old_client(connector: &Connector) -> Connector {
-    let mut connector = connector.clone();
-    connector.habits.tls12_only = true;
-    connector
 }
 
 /// A server that knows no TLS 1.3; its settings must allow TLS 1.2.

@@ -13,7 +13,7 @@ use tokio_openssl::SslStream;
 use tracing::debug;
 
 use crate::ffi;
-use crate::stream::{Negotiated, OpenStream, TlsStream};
+use crate::stream::{End, Negotiated, OpenStream, TlsStream};
 use crate::transport::{Linger, Transport};
 
 /// A client that has completed its handshake and proven possession of its key, and about which nothing has been
@@ -122,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingClient<S> {
         };
         match verdict {
             Verdict::Authenticated(_) | Verdict::Unauthenticated(_) | Verdict::NotDane(_) => {
-                let mut open = OpenStream::new(stream, false);
+                let mut open = OpenStream::new(stream, End::Server);
                 open.pass_on_now();
                 Resumed::Open(TlsStream { open })
             }

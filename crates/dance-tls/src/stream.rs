@@ -41,18 +41,26 @@ impl Negotiated {
     }
 }
 
+/// Which end of the connection this is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Client,
+    Server,
+}
+
 /// An open connection. Reads and writes that fail because of an alert say so.
 #[derive(Debug)]
 pub(crate) struct OpenStream<S> {
     tls: SslStream<Transport<S>>,
-    /// This end is the client: a late handshake_failure is about its authentication.
-    client: bool,
+    /// This end is the client, and the server decides about it after the handshake: handshake_failure is its verdict.
+    awaits_verdict: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> OpenStream<S> {
-    pub(crate) fn new(mut tls: SslStream<Transport<S>>, client: bool) -> Self {
+    pub(crate) fn new(mut tls: SslStream<Transport<S>>, end: End) -> Self {
         tls.get_mut().open();
-        Self { tls, client }
+        let awaits_verdict = end == End::Client && version(tls.ssl()) == TlsVersion::Tls13;
+        Self { tls, awaits_verdict }
     }
 
     /// What the handshake has left to send goes out now, as far as it can without waiting, whether anybody reads or
@@ -76,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> OpenStream<S> {
     /// The error for an alert that has been received.
     fn alert_error(&self) -> Option<io::Error> {
         let alert = self.alert_received()?;
-        Some(if self.client && alert.code() == HANDSHAKE_FAILURE {
+        Some(if self.awaits_verdict && alert.code() == HANDSHAKE_FAILURE {
             io::Error::new(io::ErrorKind::PermissionDenied, ClientAuthRefused)
         } else {
             io::Error::new(io::ErrorKind::ConnectionAborted, PeerAlert(alert))

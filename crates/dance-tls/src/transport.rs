@@ -220,3 +220,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<S> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    // SRV-20, SRV-24: whatever OpenSSL would write while a client is pending, it is not much that is kept of it.
+    #[tokio::test]
+    async fn gate_holds_so_much_and_no_more() {
+        let (near, mut far) = tokio::io::duplex(2 * MAX_HELD);
+        let gate = Gate::default();
+        let mut transport = Transport::new(near, gate.clone());
+        let mut cx = Context::from_waker(Waker::noop());
+        transport.write_all(b"before").await.unwrap();
+        gate.close();
+        transport.write_all(&[b'x'; MAX_HELD]).await.unwrap();
+        assert!(Pin::new(&mut transport).poll_write(&mut cx, b"y").is_pending());
+        assert_eq!(transport.held.len(), MAX_HELD);
+
+        // Nothing of it passes before the gate is opened, and then it passes in its order.
+        let mut octets = [0; 2 * MAX_HELD];
+        transport.pass_on().await.unwrap();
+        assert_eq!(far.read(&mut octets).await.unwrap(), 6);
+        transport.open();
+        transport.write_all(b"after").await.unwrap();
+        far.read_exact(&mut octets[..MAX_HELD + 5]).await.unwrap();
+        assert_eq!(octets[MAX_HELD - 1..MAX_HELD + 5], *b"xafter");
+    }
+}

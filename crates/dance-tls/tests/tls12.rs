@@ -49,7 +49,7 @@ fn config(credential: ClientCredential) -> ClientConfig {
 
 /// A client that speaks nothing else.
 fn old(config: &ClientConfig) -> Connector {
-    misbehave::old_client(&Connector::new(config).unwrap())
+    Connector::new(&ClientConfig { tls13: false, ..config.clone() }).unwrap()
 }
 
 /// A client that says nothing of DANE.
