@@ -3,10 +3,13 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use dance_core::clientid::{ClientProfile, ExtensionType, TlsVersion};
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
+use openssl::ssl::{
+    self, Ssl, SslContext, SslContextBuilder, SslMethod, SslSessionCacheMode, SslVerifyMode, SslVersion,
+};
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,6 +21,7 @@ use crate::config::{
 use crate::conn::{ClientSide, Conn, Said, ServerRefusal, Side, State, version};
 use crate::error::{AlertDescription, ConfigError, ConnectError, TlsFailure, because, words};
 use crate::ffi;
+use crate::session_store::{Keeper, SessionStore};
 use crate::stream::{ClientStream, CredentialType, End, HANDSHAKE_FAILURE, OpenStream};
 use crate::transport::{Gate, Linger, Transport};
 
@@ -32,6 +36,7 @@ pub struct Connector {
     require_signal: bool,
     raw_public_key: bool,
     verify_server: bool,
+    sessions: Option<Arc<SessionStore>>,
     linger: Linger,
     #[cfg(feature = "misbehave")]
     pub(crate) habits: crate::misbehave::Habits,
@@ -78,6 +83,10 @@ impl Connector {
         if !config.alpn.is_empty() {
             ctx.set_alpn_protos(&alpn_wire(&config.alpn)).map_err(ConfigError::OpenSsl)?;
         }
+        let sessions = config.resumption.then(|| {
+            keep_sessions(&mut ctx);
+            Arc::default()
+        });
         Ok(Self {
             context: ctx.build(),
             profile: config.profile,
@@ -87,6 +96,7 @@ impl Connector {
             require_signal: config.require_signal,
             raw_public_key,
             verify_server: !matches!(config.server_verification, ServerVerification::UnsafeNone),
+            sessions,
             linger: config.linger,
             #[cfg(feature = "misbehave")]
             habits: Default::default(),
@@ -111,7 +121,10 @@ impl Connector {
         {
             return Err(ConnectError::ServerName(server_name.to_owned()));
         }
-        let mut stream = self.start(ssl, stream).map_err(set_up)?;
+        if let Some(session) = self.sessions.as_ref().and_then(|sessions| sessions.take(server_name)) {
+            ffi::session::offer_session(&mut ssl, &session).map_err(set_up)?;
+        }
+        let mut stream = self.start(ssl, stream, server_name).map_err(set_up)?;
         let result = Pin::new(&mut stream).connect().await;
         let state = ffi::conn(stream.ssl()).map(|conn| conn.state().take()).unwrap_or_default();
         if let Err(error) = result {
@@ -144,6 +157,7 @@ impl Connector {
         &self,
         mut ssl: Ssl,
         stream: S,
+        server_name: &str,
     ) -> Result<SslStream<Transport<S>>, ErrorStack> {
         let conn = Conn::new(Side::Client(ClientSide {
             profile: self.profile,
@@ -152,7 +166,8 @@ impl Connector {
             require_signal: self.require_signal,
             raw_public_key: self.raw_public_key,
             verify_server: self.verify_server,
-        }));
+        }))
+        .with_keeper(self.sessions.as_ref().map(|sessions| Keeper::new(Arc::clone(sessions), server_name)));
         #[cfg(feature = "misbehave")]
         let conn = crate::misbehave::install(&mut ssl, conn, &self.habits)?;
         ffi::attach(&mut ssl, conn)?;
@@ -208,6 +223,16 @@ impl Connector {
         }
         ConnectError::Tls(TlsFailure { alert_sent: state.alert_sent.map(AlertDescription::new), text: words(stack) })
     }
+}
+
+/// Has sessions come to the connection that they are given to, and nowhere else. Tickets of TLS 1.2 stay off.
+fn keep_sessions(ctx: &mut SslContextBuilder) {
+    ctx.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
+    ctx.set_new_session_callback(|ssl, session| {
+        if let Some(keeper) = ffi::conn(ssl).and_then(Conn::keeper) {
+            keeper.on_session(&session);
+        }
+    });
 }
 
 /// Sets up how servers are verified.

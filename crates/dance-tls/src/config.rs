@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use dance_core::clientid::{ClientForm, ClientProfile, ExtensionType, ExtensionTypes, Profile};
 use dance_core::message::MAX_MESSAGE_LEN;
@@ -14,6 +15,7 @@ use openssl::x509::X509;
 use crate::credential::{CertifiedKey, PrivateKey, certificates, read};
 use crate::error::{ConfigError, CredentialError, CredentialSource};
 use crate::ffi;
+use crate::session::Resumption;
 use crate::transport::Linger;
 
 /// X25519 first for its cost; the post-quantum hybrid for clients that offer nothing cheaper.
@@ -55,6 +57,8 @@ pub struct ServerConfig {
     /// Key exchange groups in OpenSSL's notation, in order of preference. `None`: X25519, X25519MLKEM768, secp256r1,
     /// secp384r1.
     pub groups: Option<String>,
+    /// How TLS 1.3 clients may resume (requirements 4.2 step 2, `bound`). `None`: not at all.
+    pub resumption: Option<Arc<dyn Resumption>>,
     /// How long refused clients are given to read their alert.
     pub linger: Linger,
 }
@@ -72,6 +76,7 @@ impl ServerConfig {
             tls12: false,
             alpn: Vec::new(),
             groups: None,
+            resumption: None,
             linger: Linger::default(),
         }
     }
@@ -154,6 +159,9 @@ pub struct ClientConfig {
     /// Key exchange groups in OpenSSL's notation. `None`: OpenSSL's default, which offers the post-quantum hybrid
     /// first.
     pub groups: Option<String>,
+    /// Whether to resume with servers that allow it, in TLS 1.3. Nothing is sent that the server could take for a
+    /// request before it has answered (early data).
+    pub resumption: bool,
     /// How long a refused server is given to read its alert.
     pub linger: Linger,
 }
@@ -174,6 +182,7 @@ impl ClientConfig {
             name_in_client_hello: false,
             alpn: Vec::new(),
             groups: None,
+            resumption: false,
             linger: Linger::default(),
         }
     }

@@ -12,6 +12,8 @@ use openssl::ssl::{SslRef, SslVersion};
 use openssl_sys as sys;
 
 use crate::ffi;
+use crate::session::Tickets;
+use crate::session_store::Keeper;
 use crate::transport::Gate;
 
 /// HandshakeType (RFC 9846 section 4).
@@ -113,6 +115,10 @@ pub(crate) enum ServerRefusal {
 pub(crate) struct Conn {
     side: Side,
     state: Mutex<State>,
+    /// Server: its part in resumption. `None`: it is off.
+    tickets: Option<Box<Tickets>>,
+    /// Client: its part in resumption. `None`: it is off.
+    keeper: Option<Box<Keeper>>,
     #[cfg(feature = "misbehave")]
     rewrite: Option<crate::misbehave::Rewrite>,
     #[cfg(feature = "misbehave")]
@@ -217,13 +223,15 @@ fn is_legacy(server_hello: &[u8]) -> bool {
 /// Whether a ClientHello has any of these extensions more than once in all. OpenSSL refuses what stands twice without
 /// saying what it was.
 fn has_duplicate(client_hello: &[u8], extension_types: &ExtensionTypes) -> bool {
-    let block = || {
-        let (suites, rest) = after_session_id(client_hello)?.split_at_checked(2)?;
-        let [high, low] = suites else { return None };
-        let (&compression_methods, rest) = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..)?.split_first()?;
-        extensions(rest.get(usize::from(compression_methods)..)?)
-    };
-    block().is_some_and(|extensions| extensions.get(extension_types).is_err())
+    client_hello_extensions(client_hello).is_some_and(|extensions| extensions.get(extension_types).is_err())
+}
+
+/// The extensions of a ClientHello.
+pub(crate) fn client_hello_extensions(client_hello: &[u8]) -> Option<Extensions<'_>> {
+    let (suites, rest) = after_session_id(client_hello)?.split_at_checked(2)?;
+    let [high, low] = suites else { return None };
+    let (&compression_methods, rest) = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..)?.split_first()?;
+    extensions(rest.get(usize::from(compression_methods)..)?)
 }
 
 /// What follows the session id in a ClientHello or ServerHello.
@@ -244,11 +252,31 @@ impl Conn {
         Self {
             side,
             state: Mutex::default(),
+            tickets: None,
+            keeper: None,
             #[cfg(feature = "misbehave")]
             rewrite: None,
             #[cfg(feature = "misbehave")]
             rewritten: Mutex::default(),
         }
+    }
+
+    pub(crate) fn with_tickets(mut self, tickets: Option<Tickets>) -> Self {
+        self.tickets = tickets.map(Box::new);
+        self
+    }
+
+    pub(crate) fn tickets(&self) -> Option<&Tickets> {
+        self.tickets.as_deref()
+    }
+
+    pub(crate) fn with_keeper(mut self, keeper: Option<Keeper>) -> Self {
+        self.keeper = keeper.map(Box::new);
+        self
+    }
+
+    pub(crate) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_deref()
     }
 
     /// The state. A callback that panicked poisons nothing: each field is written in one step.
@@ -393,6 +421,9 @@ impl Conn {
         match (&self.side, direction, message_type) {
             (Side::Server(server), Direction::Received, HANDSHAKE_CLIENT_HELLO) => {
                 state.hello_has_duplicate = has_duplicate(message, &server.extension_types);
+                if let Some(tickets) = &self.tickets {
+                    tickets.on_client_hello(message);
+                }
             }
             (Side::Server(server), Direction::Received, HANDSHAKE_CERTIFICATE) => {
                 // OpenSSL completes the handshake by itself. In TLS 1.3 it has nothing left to say; in TLS 1.2 its Finished

@@ -71,9 +71,9 @@ macro_rules! declare {
         unsafe extern "C" { $( $(#[$meta])* fn $name($($arg: $type),*) -> $ret; )* }
 
         #[cfg(test)]
-        fn declarations_in_c() -> Vec<String> {
-            use headers::CType;
-            vec![$( headers::prototype(<$ret>::c_name(), stringify!($name), &[$(<$type>::c_name()),*]) ),*]
+        pub(super) fn declarations_in_c() -> Vec<String> {
+            use crate::ffi::headers::{CType, prototype};
+            vec![$( prototype(<$ret>::c_name(), stringify!($name), &[$(<$type>::c_name()),*]) ),*]
         }
     };
 }
@@ -92,6 +92,8 @@ declare! {
     /// SSL_new_session_ticket(3)
     fn SSL_new_session_ticket(ssl: *mut SSL) -> c_int;
 }
+
+pub(crate) mod session;
 
 static CONN: OnceLock<Index<Ssl, Conn>> = OnceLock::new();
 

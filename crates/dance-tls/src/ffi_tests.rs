@@ -1,13 +1,14 @@
 //! The declarations against the C headers, and the callbacks against everything that OpenSSL should never do.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::ffi::{c_int, c_uchar, c_uint, c_void};
+use std::ffi::{c_int, c_long, c_uchar, c_uint, c_void};
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::ptr;
 
 use dance_core::clientid::Profile;
 use openssl::ssl::{Ssl, SslContext, SslMethod};
+use openssl_sys::{EVP_CIPHER_CTX, EVP_MAC_CTX, EVP_PKEY, SSL_SESSION};
 
 use super::*;
 use crate::conn::{ServerSide, Side};
@@ -23,7 +24,9 @@ macro_rules! named {
 }
 named! {
     () = "void", c_void = "void", c_int = "int", c_uint = "unsigned int", c_uchar = "unsigned char", usize = "size_t",
-    SSL = "SSL", SSL_CTX = "SSL_CTX", X509_STORE_CTX = "X509_STORE_CTX",
+    c_long = "long", u64 = "uint64_t", SSL = "SSL", SSL_CTX = "SSL_CTX", X509_STORE_CTX = "X509_STORE_CTX",
+    SSL_SESSION = "SSL_SESSION", X509 = "X509", EVP_PKEY = "EVP_PKEY", EVP_CIPHER_CTX = "EVP_CIPHER_CTX",
+    EVP_MAC_CTX = "EVP_MAC_CTX",
 }
 
 impl<T: CType> CType for *mut T {
@@ -47,7 +50,7 @@ macro_rules! function_pointers {
         }
     )* };
 }
-function_pointers!((A B), (A B C D E F G));
+function_pointers!((A B), (A B C D E F), (A B C D E F G));
 
 pub(super) fn prototype(returns: String, name: &str, args: &[String]) -> String {
     format!("{returns} {name}({});", args.join(", "))
@@ -70,7 +73,7 @@ const INCLUDES: &str = "#include <openssl/ssl.h>\n#include <openssl/x509_vfy.h>\
 /// The C compiler takes a second declaration of a function only if it agrees with the first.
 #[test]
 fn declarations_agree_with_the_headers() {
-    let constants: [(&str, i64); 15] = [
+    let constants: [(&str, i64); 22] = [
         ("TLSEXT_cert_type_x509", CERT_TYPE_X509.into()),
         ("TLSEXT_cert_type_rpk", CERT_TYPE_RPK.into()),
         ("SSL_EXT_TLS1_3_RAW_PUBLIC_KEY", EXT_RAW_PUBLIC_KEY.into()),
@@ -84,6 +87,13 @@ fn declarations_agree_with_the_headers() {
         ("SSL_R_UNEXPECTED_EOF_WHILE_READING", R_UNEXPECTED_EOF.into()),
         ("SSL_AD_INTERNAL_ERROR", AD_INTERNAL_ERROR.into()),
         ("SSL_CTRL_SET_MAX_CERT_LIST", CTRL_SET_MAX_CERT_LIST.into()),
+        ("SSL_TICKET_SUCCESS", session::TICKET_SUCCESS.into()),
+        ("SSL_TICKET_SUCCESS_RENEW", session::TICKET_SUCCESS_RENEW.into()),
+        ("SSL_TICKET_RETURN_IGNORE", session::TICKET_RETURN_IGNORE.into()),
+        ("SSL_TICKET_RETURN_USE", session::TICKET_RETURN_USE.into()),
+        ("SSL_OP_NO_TICKET", session::OP_NO_TICKET as i64),
+        ("EVP_MAX_IV_LENGTH", session::MAX_IV_LENGTH as i64),
+        ("OSSL_PARAM_UTF8_STRING", session::PARAM_UTF8_STRING.into()),
         ("X509_V_ERR_APPLICATION_VERIFICATION", V_ERR_APPLICATION_VERIFICATION.into()),
         (
             "SSL_OP_NO_TX_CERTIFICATE_COMPRESSION | SSL_OP_NO_RX_CERTIFICATE_COMPRESSION",
@@ -91,7 +101,8 @@ fn declarations_agree_with_the_headers() {
         ),
     ];
     let asserts = constants.map(|(name, value)| format!("_Static_assert(({name}) == {value}, \"{name}\");"));
-    let source = format!("{INCLUDES}{}\n{}\n", declarations_in_c().join("\n"), asserts.join("\n"));
+    let declarations = [declarations_in_c(), session::declarations_in_c()].concat();
+    let source = format!("{INCLUDES}{}\n{}\n", declarations.join("\n"), asserts.join("\n"));
     let output = compile(&source);
     assert!(output.status.success(), "{source}\n{}", String::from_utf8_lossy(&output.stderr));
 

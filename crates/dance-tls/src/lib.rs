@@ -15,6 +15,7 @@
 //! | `pending` | the pause between a server's handshake and its stream |
 //! | `stream` | the open connection |
 //! | `transport` | the octets below TLS, and the lingering close |
+//! | `session`, `session_store`, `ticket_keys` | resumption, at the server and at the client |
 //! | `conn` | what a connection learns during its handshake and answers OpenSSL's callbacks with |
 //! | `credential` | certificates and keys from files |
 //! | `rollover` | a client's current and next credential, loaded anew without restart |
@@ -34,7 +35,10 @@ pub mod misbehave;
 mod pending;
 mod rollover;
 mod server;
+mod session;
+mod session_store;
 mod stream;
+mod ticket_keys;
 mod transport;
 
 pub use client::Connector;
@@ -47,5 +51,6 @@ pub use error::{
 pub use pending::{PendingClient, Resumed, ResumedClient};
 pub use rollover::{CredentialFiles, Credentials, ReadyCredential, Rollover, RolloverError, Slot};
 pub use server::{Accepted, Acceptor};
+pub use session::Resumption;
 pub use stream::{ClientStream, CredentialType, Negotiated, TlsStream};
 pub use transport::Linger;

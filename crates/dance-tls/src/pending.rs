@@ -3,7 +3,6 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 
 use dance_core::clientid::TlsVersion;
 use dance_core::reason::Reason;
@@ -13,6 +12,7 @@ use tokio_openssl::SslStream;
 use tracing::debug;
 
 use crate::ffi;
+use crate::session::{build_ticket, issue};
 use crate::stream::{End, Negotiated, OpenStream, TlsStream};
 use crate::transport::{Linger, Transport};
 
@@ -122,6 +122,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingClient<S> {
         };
         match verdict {
             Verdict::Authenticated(_) | Verdict::Unauthenticated(_) | Verdict::NotDane(_) => {
+                if let Verdict::Authenticated(client) = verdict {
+                    issue(&mut stream, client);
+                }
                 let mut open = OpenStream::new(stream, End::Server);
                 open.pass_on_now();
                 Resumed::Open(TlsStream { open })
@@ -162,32 +165,19 @@ pub enum Resumed<S> {
 /// looks like any late refusal (RFC 9846 appendix on client authentication): the server writes with application keys
 /// since its Finished.
 pub(crate) fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<Transport<S>>, reason: Reason) {
-    /// Where OpenSSL owes the client a KeyUpdate, it sends that first, and forgets about the ticket until it is asked
-    /// again.
-    const STEPS: usize = 2;
-    let sent = |stream: &SslStream<Transport<S>>| {
-        ffi::conn(stream.ssl()).is_some_and(|conn| conn.state().alert_sent.is_some())
-    };
     if stream.get_mut().refuse(reason.alert().code()) {
         return;
     }
-    let mut cx = Context::from_waker(Waker::noop());
     if let Some(conn) = ffi::conn(stream.ssl()) {
         conn.refuse_with(reason.alert().code());
     }
-    for _ in 0..STEPS {
-        if !ffi::new_session_ticket(stream) {
-            break;
-        }
-        // Never waits: nothing is read, and the transport takes all that is written. The error is the refusal itself.
-        let _ = Pin::new(&mut *stream).poll_do_handshake(&mut cx);
-        if sent(stream) {
-            return;
-        }
+    // Should the alert fail, what is in its place is no ticket.
+    ffi::session::make_no_tickets(stream);
+    if !build_ticket(stream, |ssl| ffi::conn(ssl).is_some_and(|conn| conn.state().alert_sent.is_some())) {
+        // The peer has broken or ended the connection while it was pending, or OpenSSL has changed. Either way it is
+        // closed.
+        debug!(%reason, "the client is refused by a close, without alert");
     }
-    // The peer has broken or ended the connection while it was pending, or OpenSSL has changed. Either way it is
-    // closed.
-    debug!(%reason, "the client is refused by a close, without alert");
 }
 
 /// A client that needs no verdict: its ticket holds one that still stands.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use dance_core::clientid::{ExtensionError, ExtensionTypes, Profile, TlsVersion};
 use dance_core::message::{self, CertificateType};
@@ -20,10 +21,11 @@ use crate::credential::subject;
 use crate::error::{AcceptError, AlertDescription, ConfigError, TlsFailure, because, words};
 use crate::ffi;
 use crate::pending::{PendingClient, ResumedClient, refuse};
-use crate::stream::Negotiated;
+use crate::session::{self, Sessions, Tickets};
+use crate::stream::{End, Negotiated, OpenStream, TlsStream};
 use crate::transport::{Gate, Linger, Transport};
 
-/// Sessions are never resumed; OpenSSL wants a context for them all the same when it asks for certificates.
+/// Without resumption; OpenSSL wants a context for sessions all the same when it asks for certificates.
 const SESSION_ID_CONTEXT: &[u8] = b"dance";
 
 /// A client whose handshake is complete, with possession of its key proven.
@@ -53,6 +55,7 @@ pub struct Acceptor {
     profile: Profile,
     extension_types: ExtensionTypes,
     dane: bool,
+    sessions: Option<Arc<Sessions>>,
     linger: Linger,
     #[cfg(feature = "misbehave")]
     pub(crate) habits: crate::misbehave::Habits,
@@ -89,7 +92,21 @@ impl Acceptor {
         // takes care of it.
         ctx.set_verify(SslVerifyMode::PEER);
         ctx.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
-        ctx.set_session_id_context(SESSION_ID_CONTEXT).map_err(ConfigError::OpenSsl)?;
+        // The context below makes no tickets and takes none.
+        let sessions = match &config.resumption {
+            None => {
+                ctx.set_session_id_context(SESSION_ID_CONTEXT).map_err(ConfigError::OpenSsl)?;
+                None
+            }
+            Some(resumption) => {
+                let sessions = Sessions::new(Arc::clone(resumption)).map_err(ConfigError::OpenSsl)?;
+                ctx.set_session_id_context(&sessions.context()).map_err(ConfigError::OpenSsl)?;
+                ctx.clear_options(SslOptions::NO_TICKET);
+                ffi::session::register(&mut ctx).map_err(ConfigError::OpenSsl)?;
+                Some(Arc::new(sessions))
+            }
+        };
+        // None before the verdict.
         ctx.set_num_tickets(0).map_err(ConfigError::OpenSsl)?;
         check_alpn(&config.alpn)?;
         if !config.alpn.is_empty() {
@@ -103,6 +120,7 @@ impl Acceptor {
             profile: config.profile,
             extension_types: config.extension_types,
             dane: config.dane == DaneMode::On,
+            sessions,
             linger: config.linger,
             #[cfg(feature = "misbehave")]
             habits: Default::default(),
@@ -135,7 +153,20 @@ impl Acceptor {
             }
             return Err(error);
         }
+        let server_name = stream.ssl().servername(NameType::HOST_NAME).map(str::to_owned);
+        let negotiated = Negotiated::of(stream.ssl());
         let state = take_state(&stream);
+        if let Some(client) = session::resumed(stream.ssl()) {
+            session::issue(&mut stream, &client);
+            let mut open = OpenStream::new(stream, End::Server);
+            open.pass_on_now();
+            return Ok(Accepted::Resumed(ResumedClient {
+                client,
+                stream: TlsStream { open },
+                server_name,
+                negotiated,
+            }));
+        }
         let presented =
             if state.legacy { Err(Reason::LegacyHandshake) } else { self.read_certificate(&stream, &state) };
         let presented = match presented {
@@ -146,8 +177,6 @@ impl Acceptor {
                 return Err(AcceptError::Refused(reason));
             }
         };
-        let server_name = stream.ssl().servername(NameType::HOST_NAME).map(str::to_owned);
-        let negotiated = Negotiated::of(stream.ssl());
         Ok(Accepted::Pending(PendingClient::new(stream, presented, server_name, negotiated, self.linger)))
     }
 
@@ -159,7 +188,8 @@ impl Acceptor {
             extension_types: self.extension_types,
             dane: self.dane,
             gate: gate.clone(),
-        }));
+        }))
+        .with_tickets(self.sessions.clone().map(Tickets::new));
         #[cfg(feature = "misbehave")]
         let conn = crate::misbehave::install(&mut ssl, conn, &self.habits)?;
         ffi::attach(&mut ssl, conn)?;

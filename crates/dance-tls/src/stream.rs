@@ -9,7 +9,7 @@ use openssl::ssl::{self, SslRef};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_openssl::SslStream;
 
-use crate::conn::version;
+use crate::conn::{Conn, version};
 use crate::error::{AlertDescription, ClientAuthRefused, PeerAlert, because};
 use crate::ffi;
 use crate::transport::Transport;
@@ -129,6 +129,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for OpenStream<S> {
             Poll::Ready(Ok(())) if wanted && buf.filled().len() == before => {
                 Poll::Ready(self.alert_error().map_or(Ok(()), Err))
             }
+            Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                if let Some(keeper) = ffi::conn(self.ssl()).and_then(Conn::keeper) {
+                    keeper.on_application_data();
+                }
+                Poll::Ready(Ok(()))
+            }
             other => self.settle(cx, other),
         }
     }
@@ -213,6 +219,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
     #[must_use]
     pub const fn credential_sent(&self) -> Option<CredentialType> {
         self.credential_sent
+    }
+
+    /// The session of an earlier connection was resumed. The server has not asked for anything then, nor signalled: what
+    /// it knows about the client is from that connection.
+    #[must_use]
+    pub fn resumed(&self) -> bool {
+        self.open.ssl().session_reused()
     }
 
     /// Version, cipher suite, group and ALPN protocol.

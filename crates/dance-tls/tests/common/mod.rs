@@ -37,7 +37,7 @@ pub fn vector(path: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn server_pem() -> &'static (String, String) {
+pub fn server_pem() -> &'static (String, String) {
     static PEM: OnceLock<(String, String)> = OnceLock::new();
     PEM.get_or_init(|| {
         let made = rcgen::generate_simple_self_signed([SERVER.to_owned()]).unwrap();

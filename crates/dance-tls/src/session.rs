@@ -1,0 +1,244 @@
+//! Resumption at the server (requirements 4.2 step 2): who gets a ticket, what stands in it, and which tickets are good.
+//!
+//! A ticket is made in one place, [`issue`], for a client that is authenticated. It holds the TLS session and, as the
+//! session's application data, the verified client. TLS 1.2 has none: there a ticket would leave before the verdict.
+//! When a ticket comes back it is judged in OpenSSL's callback, that is inside the handshake and before the binder
+//! proves that the client holds the session's key; whatever is wrong with it, a full handshake takes place.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use dance_core::clientid::TlsVersion;
+use dance_core::matching::Credential;
+use dance_core::ticket::Ticket;
+use dance_core::verdict::VerifiedClient;
+use openssl::error::ErrorStack;
+use openssl::ssl::SslRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_openssl::SslStream;
+use tracing::debug;
+
+use crate::conn::{client_hello_extensions, version};
+use crate::ffi;
+use crate::ticket_keys::{self, TicketKey, TicketKeys};
+use crate::transport::Transport;
+
+/// What a server needs to know in order to resume sessions (requirements 4.2 step 2, `resumption` `bound`). All of it is
+/// called in the middle of handshakes and must not block.
+pub trait Resumption: Send + Sync {
+    /// What tickets are bound to: listener, profile, policy, roots, service label. A ticket that was issued under another
+    /// context is not accepted. Asked for once, when the [`Acceptor`](crate::Acceptor) is made.
+    fn context(&self) -> [u8; 32];
+
+    /// Decides anew about the client of a ticket, by what is known without asking anybody. `None`: the client has to
+    /// authenticate from scratch.
+    fn resume(&self, ticket: &Ticket) -> Option<VerifiedClient>;
+
+    /// How long a ticket for this client may live. An hour is the most that is made of it; less than a second makes no
+    /// ticket.
+    fn lifetime(&self, client: &VerifiedClient) -> Duration;
+}
+
+/// Most PSK identities of a ClientHello that are looked at. Each costs a decryption, and clients that hold more than a
+/// few tickets of one server gain nothing by offering them all.
+const MAX_IDENTITIES: u32 = 4;
+
+/// Longest session, in octets, that is made a ticket of. It holds the client's certificate and the record that matched,
+/// and becomes part of the client's next ClientHello. OpenSSL ends the connection over one that does not fit into a
+/// ticket.
+const MAX_SESSION_LEN: usize = 16 * 1024;
+
+/// The resumption of a listener, shared by its connections.
+pub(crate) struct Sessions {
+    resumption: Arc<dyn Resumption>,
+    keys: TicketKeys,
+}
+
+impl Sessions {
+    pub(crate) fn new(resumption: Arc<dyn Resumption>) -> Result<Self, ErrorStack> {
+        Ok(Self { resumption, keys: TicketKeys::new()? })
+    }
+
+    /// The session id context.
+    pub(crate) fn context(&self) -> [u8; 32] {
+        self.resumption.context()
+    }
+
+    fn lifetime(&self, client: &VerifiedClient) -> Duration {
+        self.resumption.lifetime(client).min(ticket_keys::PERIOD)
+    }
+}
+
+impl fmt::Debug for dyn Resumption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resumption")
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sessions")
+    }
+}
+
+/// What a connection has to do with sessions.
+pub(crate) struct Tickets {
+    sessions: Arc<Sessions>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The client can resume by psk_dhe_ke.
+    psk_dhe_ke: bool,
+    /// How many of its PSK identities have been looked at.
+    identities: u32,
+    /// The ticket that was judged last was good: this is whose it is.
+    resumed: Option<VerifiedClient>,
+    /// What the next ticket says. Without it there is no ticket.
+    next: Option<NewTicket>,
+    /// A ticket is being made.
+    making: bool,
+}
+
+/// What a ticket says besides the session.
+pub(crate) struct NewTicket {
+    pub(crate) application_data: Vec<u8>,
+    pub(crate) lifetime: Duration,
+}
+
+impl Tickets {
+    pub(crate) fn new(sessions: Arc<Sessions>) -> Self {
+        Self { sessions, state: Mutex::default() }
+    }
+
+    /// A callback that panicked poisons nothing: each field is written in one step.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A ClientHello has been received; after a HelloRetryRequest, the second.
+    pub(crate) fn on_client_hello(&self, message: &[u8]) {
+        let psk_dhe_ke = offers_psk_dhe_ke(message);
+        let mut state = self.state();
+        state.psk_dhe_ke = psk_dhe_ke;
+        state.identities = 0;
+    }
+
+    /// The key for the ticket that is being made. `None`: there must be none.
+    pub(crate) fn key_to_make(&self) -> Option<Arc<TicketKey>> {
+        if !std::mem::take(&mut self.state().making) {
+            return None;
+        }
+        self.sessions.keys.current()
+    }
+
+    /// The key for a ticket that has been offered. `None`: it is not one of ours.
+    pub(crate) fn key_to_open(&self, name: &[u8]) -> Option<Arc<TicketKey>> {
+        let mut state = self.state();
+        if state.identities == MAX_IDENTITIES {
+            return None;
+        }
+        state.identities += 1;
+        drop(state);
+        self.sessions.keys.find(name)
+    }
+
+    /// What OpenSSL is to put into the ticket that it is about to make.
+    pub(crate) fn contents(&self) -> Option<NewTicket> {
+        self.state().next.take()
+    }
+
+    /// The contents are in the session.
+    pub(crate) fn make(&self) {
+        self.state().making = true;
+    }
+
+    /// A ticket has been offered. If it could be opened: what [`NewTicket::application_data`] says, and the credential
+    /// that the session has kept. Whether the session may be used.
+    pub(crate) fn judge(&self, ssl: &SslRef, opened: Option<(&[u8], Credential)>) -> bool {
+        self.state().resumed = None;
+        if version(ssl) != TlsVersion::Tls13 {
+            return false;
+        }
+        let resumed = opened.and_then(|(application_data, credential)| {
+            let ticket = Ticket::decode(application_data)?;
+            if credential.key_digest() != *ticket.key_digest() {
+                return None;
+            }
+            self.sessions.resumption.resume(&ticket)
+        });
+        let good = resumed.is_some();
+        self.state().resumed = resumed;
+        good
+    }
+}
+
+/// Whose session a handshake has resumed, if it has. OpenSSL may find fault with a ticket that was good to us (another
+/// context, another hash), so what it says counts.
+pub(crate) fn resumed(ssl: &SslRef) -> Option<VerifiedClient> {
+    tickets_of(ssl)?.state().resumed.take().filter(|_| ssl.session_reused())
+}
+
+/// Gives a client that is authenticated a ticket, if it can use one. The ticket waits in the transport for the first
+/// octets to be sent.
+pub(crate) fn issue<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<Transport<S>>, client: &VerifiedClient) {
+    let Some(tickets) = tickets_of(stream.ssl()) else {
+        return;
+    };
+    let lifetime = tickets.sessions.lifetime(client);
+    let mut state = tickets.state();
+    if !state.psk_dhe_ke || version(stream.ssl()) != TlsVersion::Tls13 || lifetime.as_secs() == 0 {
+        return;
+    }
+    let application_data = client.to_ticket();
+    if ffi::session::encoded_len(stream.ssl()) + application_data.len() > MAX_SESSION_LEN {
+        debug!("the client's certificate or its record is too long for a ticket");
+        return;
+    }
+    state.next = Some(NewTicket { application_data, lifetime });
+    drop(state);
+    build_ticket(stream, |ssl| tickets_of(ssl).is_none_or(|tickets| tickets.state().next.is_none()));
+}
+
+/// Has OpenSSL build a NewSessionTicket until `done`.
+///
+/// Where OpenSSL owes the client a KeyUpdate, it sends that first, and forgets about the ticket until it is asked again.
+pub(crate) fn build_ticket<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut SslStream<Transport<S>>,
+    done: impl Fn(&SslRef) -> bool,
+) -> bool {
+    const STEPS: usize = 2;
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..STEPS {
+        if !ffi::new_session_ticket(stream) {
+            break;
+        }
+        // Never waits: nothing is read, and the transport takes all that is written. An error ends the connection, and
+        // whoever uses it next hears of it.
+        let _ = Pin::new(&mut *stream).poll_do_handshake(&mut cx);
+        if done(stream.ssl()) {
+            return true;
+        }
+    }
+    false
+}
+
+fn tickets_of(ssl: &SslRef) -> Option<&Tickets> {
+    ffi::conn(ssl)?.tickets()
+}
+
+/// Whether a ClientHello offers to resume with a fresh key exchange (RFC 9846, psk_key_exchange_modes). OpenSSL uses no
+/// other mode, but gives a ticket on request to clients that cannot use any.
+fn offers_psk_dhe_ke(client_hello: &[u8]) -> bool {
+    const PSK_KEY_EXCHANGE_MODES: u16 = 45;
+    const PSK_DHE_KE: u8 = 1;
+    let modes = client_hello_extensions(client_hello)
+        .and_then(|extensions| extensions.iter().find(|(found, _)| *found == PSK_KEY_EXCHANGE_MODES))
+        .and_then(|(_, data)| data.split_first());
+    // OpenSSL has not looked into it yet; if the length before the modes is wrong, it ends the handshake.
+    modes.is_some_and(|(_, modes)| modes.contains(&PSK_DHE_KE))
+}
