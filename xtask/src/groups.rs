@@ -27,7 +27,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { name: "memory", what: "the TLS tests under valgrind", optional: false, run: memory::check },
     Group { name: "wasm", what: "the core builds where there is no operating system", optional: true, run: wasm },
     Group { name: "vectors", what: "the command runs the conformance vectors", optional: false, run: vectors },
-    Group { name: "demo", what: "the demo runs", optional: false, run: demo },
+    Group { name: "demo", what: "the demo runs, in both profiles", optional: false, run: demo },
     Group { name: "interop", what: "programs that others wrote", optional: false, run: interop },
     Group { name: "doc", what: "documentation builds without warnings", optional: false, run: doc },
     Group { name: "fuzz", what: "each fuzz target, a few thousand inputs", optional: false, run: fuzz::smoke },
@@ -77,7 +77,8 @@ fn vectors(context: &Context) -> Result<(), Stop> {
 }
 
 fn demo(context: &Context) -> Result<(), Stop> {
-    run(&mut context.dance(["demo"]))
+    run(&mut context.dance(["demo"]))?;
+    run(&mut context.dance(["demo", "--profile", "2022"]))
 }
 
 fn interop(context: &Context) -> Result<(), Stop> {

@@ -15,9 +15,26 @@ const ESCAPE: char = '\u{1b}';
 #[test]
 fn everything_goes_as_told() {
     let ran = run(["demo"]);
+    assert_told(&ran, 6);
+    assert!(!ran.stdout.contains("2022") && !ran.stdout.contains("TLS 1.2"), "{}", ran.stdout);
+}
+
+// SRV-24, CLI-04, CLI-07
+#[test]
+fn everything_goes_as_told_in_the_older_profile() {
+    let ran = run(["demo", "--profile", "2022"]);
+    assert_told(&ran, 8);
+    let count = |told: &str| ran.stdout.matches(told).count();
+    // Four over TLS 1.2, where names go in clear, and four over TLS 1.3, where they do not.
+    assert_eq!((count("anybody could read  the client's name"), count("anybody could read  no client's name")), (4, 4));
+    assert_eq!(count("handshake_failure in the middle of its handshake"), 2, "{}", ran.stdout);
+    assert_eq!(count("handshake_failure, and no reason"), 1, "{}", ran.stdout);
+}
+
+fn assert_told(ran: &Ran, visits: usize) {
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
-    assert_eq!(ran.stdout.matches("  ✓ ").count(), 6, "{ran:?}");
-    assert!(ran.stdout.contains("All 6 went as told"), "{ran:?}");
+    assert_eq!(ran.stdout.matches("  ✓ ").count(), visits, "{ran:?}");
+    assert!(ran.stdout.contains(&format!("All {visits} went as told")), "{ran:?}");
     for told in [
         "authenticated by 3 1 1",
         "authenticated by 2 0 1, found through the wildcard",
@@ -61,7 +78,16 @@ impl Drop for Kept {
 
 #[test]
 fn what_is_kept_can_be_tried_with_the_commands_that_are_printed() {
-    let mut demo = Kept(dance().args(["demo", "--keep"]).stdout(Stdio::piped()).spawn().unwrap());
+    try_what_is_printed("current", &[0, 0, 1, 1, 0, 1]);
+}
+
+#[test]
+fn what_is_kept_of_the_older_profile_can_be_tried_too() {
+    try_what_is_printed("2022", &[0, 0, 1, 1, 0, 1, 0]);
+}
+
+fn try_what_is_printed(profile: &str, expected: &[i32]) {
+    let mut demo = Kept(dance().args(["demo", "--keep", "--profile", profile]).stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut commands = Vec::new();
     let binary = env!("CARGO_BIN_EXE_dance");
@@ -76,11 +102,15 @@ fn what_is_kept_can_be_tried_with_the_commands_that_are_printed() {
     };
     let results: Vec<_> = commands.iter().map(run).collect();
     let codes: Vec<_> = results.iter().map(|ran| ran.code).collect();
-    assert_eq!(codes, [0, 0, 1, 1, 0, 1], "{results:?}");
+    assert_eq!(codes, expected, "{results:?}");
     assert_eq!(results[0].stdout, "hello, robot3._device.example.com\n");
     assert_eq!(results[1].stdout, "hello, truck12._fleet.example.com\n");
     assert!(results[2].stderr.contains("not connecting"), "{results:?}");
     assert!(results[3].stderr.contains("client authentication refused"), "{results:?}");
+
+    if let Some(legacy) = results.get(6) {
+        assert!(legacy.stderr.contains("TLS 1.2") && legacy.stdout == results[0].stdout, "{results:?}");
+    }
 
     // A signal ends it and leaves nothing behind; until then each visitor was told about.
     assert!(Path::new(&directory).exists());

@@ -1,5 +1,8 @@
 //! `dance demo`: the first thing to run.
 
+use dance_core::clientid::Profile;
+
+use crate::command::parse_profile;
 use crate::demo;
 use crate::{Error, Exit, runtime};
 
@@ -10,6 +13,10 @@ use crate::{Error, Exit, runtime};
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
+    /// Wire profile: `current`, or `2022` for the older drafts, over TLS 1.3 and TLS 1.2
+    #[arg(long, value_parser = parse_profile, default_value = "current")]
+    profile: Profile,
+
     /// Leave it running, and print commands to try against it
     #[arg(long)]
     keep: bool,
@@ -23,6 +30,7 @@ const AFTER_HELP: &str = "\
 EXAMPLES:
     dance demo
     dance demo --keep
+    dance demo --profile 2022
 
 EXIT CODES:
     0  everything went as told
@@ -35,7 +43,7 @@ impl Args {
         if self.no_color {
             anstream::ColorChoice::Never.write_global();
         }
-        runtime()?.block_on(demo::run(self.keep))?;
+        runtime()?.block_on(demo::run(self.profile, self.keep))?;
         Ok(Exit::Yes)
     }
 }

@@ -1,7 +1,8 @@
-//! The demonstration: three clients get in, three do not, and every sentence that is told is checked.
+//! The demonstration: some clients get in, others do not, and every sentence that is told is checked.
 
 use std::time::Duration;
 
+use dance_core::clientid::{Profile, TlsVersion};
 use dance_core::reason::Reason;
 use dance_testkit::{CertSpec, Identity};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,7 +15,7 @@ mod client;
 mod scene;
 mod teller;
 
-use client::{Presents, Saw, visit};
+use client::{Presents, Saw, Says, Seen, Visitor, visit};
 use scene::{Dns, ROBOT, SENSOR, SENSOR_TTL, STRANGER, Scene, TRUCK};
 use teller::Teller;
 
@@ -34,9 +35,7 @@ pub struct Difference {
 /// One client's visit, and how it must end.
 struct Visit<'a> {
     step: &'static str,
-    name: &'static str,
-    identity: &'a Identity,
-    presents: Presents,
+    visitor: Visitor<'a>,
     ends: End,
 }
 
@@ -53,80 +52,15 @@ enum End {
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Tells the story; with `keep` leaves the scene standing until a signal comes.
-pub(crate) async fn run(keep: bool) -> Result<(), Error> {
+pub(crate) async fn run(profile: Profile, keep: bool) -> Result<(), Error> {
     let started = Instant::now();
     let mut teller = Teller::new();
-    let mut scene = Scene::set().await?;
+    let mut scene = Scene::set(profile).await?;
     teller.opening(&scene)?;
-
-    teller.heading("Three clients connect")?;
-    let (sensor, robot, truck) = (scene.sensor.clone(), scene.robot.clone(), scene.truck.clone());
-    let let_in = |record, wildcard| End::Authenticated { record, wildcard };
-    for (step, name, identity, presents, ends) in [
-        ("sensor7, with a self-signed certificate", SENSOR, &sensor, Presents::Certificate, let_in("3 1 1", false)),
-        (
-            "robot3, with a bare key and no certificate at all",
-            ROBOT,
-            &robot,
-            Presents::RawPublicKey,
-            let_in("3 1 1", false),
-        ),
-        (
-            "truck12, with a certificate of the fleet's CA; DNS has no record of its own for it",
-            TRUCK,
-            &truck,
-            Presents::Certificate,
-            let_in("2 0 1", true),
-        ),
-    ] {
-        perform(&mut scene, &mut teller, Visit { step, name, identity, presents, ends }).await?;
+    match profile {
+        Profile::Current => tell_current(&mut scene, &mut teller).await?,
+        Profile::Draft2022 => tell_2022(&mut scene, &mut teller).await?,
     }
-
-    teller.heading("Two that should not get in")?;
-    let thief = CertSpec::client(SENSOR).self_signed().map_err(Error::DemoCertificates)?;
-    perform(
-        &mut scene,
-        &mut teller,
-        Visit {
-            step: "somebody who says to be sensor7, with another key",
-            name: SENSOR,
-            identity: &thief,
-            presents: Presents::Certificate,
-            ends: End::Refused { reason: Reason::NoMatch, asks_dns: true },
-        },
-    )
-    .await?;
-    let stranger = CertSpec::client(STRANGER).self_signed().map_err(Error::DemoCertificates)?;
-    perform(
-        &mut scene,
-        &mut teller,
-        Visit {
-            step: "a name that nobody has let in: refused before DNS is asked",
-            name: STRANGER,
-            identity: &stranger,
-            presents: Presents::Certificate,
-            ends: End::Refused { reason: Reason::NameNotAllowed, asks_dns: false },
-        },
-    )
-    .await?;
-
-    teller.heading("Deleting the record is the revocation")?;
-    scene.dns.withdraw(SENSOR).map_err(Error::DemoDns)?;
-    teller.line(format_args!("The record of {SENSOR} is gone from DNS. Its TTL was {SENSOR_TTL} s:"))?;
-    teller.countdown(SENSOR_TTL).await?;
-    perform(
-        &mut scene,
-        &mut teller,
-        Visit {
-            step: "sensor7, with the certificate that was good before",
-            name: SENSOR,
-            identity: &sensor,
-            presents: Presents::Certificate,
-            ends: End::Refused { reason: Reason::TlsaAbsent, asks_dns: true },
-        },
-    )
-    .await?;
-
     teller.closing(started.elapsed(), keep)?;
     if keep {
         teller.commands(&scene)?;
@@ -135,11 +69,114 @@ pub(crate) async fn run(keep: bool) -> Result<(), Error> {
     scene.strike().await
 }
 
+/// A client that says its name over TLS 1.3 and presents its certificate.
+const fn somebody<'a>(name: &'static str, identity: &'a Identity) -> Visitor<'a> {
+    Visitor { name, identity, presents: Presents::Certificate, says: Says::Name, over: TlsVersion::Tls13 }
+}
+
+/// Likewise over TLS 1.2, where the certificate says the name.
+const fn in_tls12<'a>(name: &'static str, identity: &'a Identity) -> Visitor<'a> {
+    Visitor { says: Says::InCertificate, over: TlsVersion::Tls12, ..somebody(name, identity) }
+}
+
+const fn let_in(record: &'static str, wildcard: bool) -> End {
+    End::Authenticated { record, wildcard }
+}
+
+async fn tell_current(scene: &mut Scene, teller: &mut Teller) -> Result<(), Error> {
+    let (sensor, robot, truck) = (scene.sensor.clone(), scene.robot.clone(), scene.truck.clone());
+    teller.heading("Three clients connect")?;
+    for (step, visitor, ends) in [
+        ("sensor7, with a self-signed certificate", somebody(SENSOR, &sensor), let_in("3 1 1", false)),
+        (
+            "robot3, with a bare key and no certificate at all",
+            Visitor { presents: Presents::RawPublicKey, ..somebody(ROBOT, &robot) },
+            let_in("3 1 1", false),
+        ),
+        (
+            "truck12, with a certificate of the fleet's CA; DNS has no record of its own for it",
+            somebody(TRUCK, &truck),
+            let_in("2 0 1", true),
+        ),
+    ] {
+        perform(scene, teller, Visit { step, visitor, ends }).await?;
+    }
+
+    teller.heading("Two that should not get in")?;
+    let thief = CertSpec::client(SENSOR).self_signed().map_err(Error::DemoCertificates)?;
+    let step = "somebody who says to be sensor7, with another key";
+    let ends = End::Refused { reason: Reason::NoMatch, asks_dns: true };
+    perform(scene, teller, Visit { step, visitor: somebody(SENSOR, &thief), ends }).await?;
+    strange(scene, teller).await?;
+    withdrawn(scene, teller, somebody(SENSOR, &sensor)).await
+}
+
+async fn tell_2022(scene: &mut Scene, teller: &mut Teller) -> Result<(), Error> {
+    let (sensor, robot, truck) = (scene.sensor.clone(), scene.robot.clone(), scene.truck.clone());
+    teller.heading("Three clients connect over TLS 1.3")?;
+    for (step, visitor, ends) in [
+        ("sensor7, with a self-signed certificate", somebody(SENSOR, &sensor), let_in("3 1 1", false)),
+        (
+            "robot3, with a bare key and no certificate at all",
+            Visitor { presents: Presents::RawPublicKey, ..somebody(ROBOT, &robot) },
+            let_in("3 1 1", false),
+        ),
+        (
+            "truck12, which sends an empty extension: its name is the one in its certificate",
+            Visitor { says: Says::InCertificate, ..somebody(TRUCK, &truck) },
+            let_in("2 0 1", true),
+        ),
+    ] {
+        perform(scene, teller, Visit { step, visitor, ends }).await?;
+    }
+
+    teller.heading("Two connect over TLS 1.2, which hides no names")?;
+    teller.line("There certificates and the ClientHello go in clear. Whoever can, should use TLS 1.3.")?;
+    let robot = Visitor { presents: Presents::RawPublicKey, says: Says::Name, ..in_tls12(ROBOT, &robot) };
+    for (step, visitor) in [
+        (
+            "sensor7, with its certificate; its ClientHello says only that the name is in there",
+            in_tls12(SENSOR, &sensor),
+        ),
+        ("robot3, with its bare key; its ClientHello has to say the name", robot),
+    ] {
+        perform(scene, teller, Visit { step, visitor, ends: let_in("3 1 1", false) }).await?;
+    }
+
+    teller.heading("Two that should not get in")?;
+    let thief = CertSpec::client(SENSOR).self_signed().map_err(Error::DemoCertificates)?;
+    let step = "somebody with sensor7's name and another key, over TLS 1.2: refused within the handshake";
+    let ends = End::Refused { reason: Reason::NoMatch, asks_dns: true };
+    perform(scene, teller, Visit { step, visitor: in_tls12(SENSOR, &thief), ends }).await?;
+    strange(scene, teller).await?;
+    withdrawn(scene, teller, in_tls12(SENSOR, &sensor)).await
+}
+
+/// Another organisation's client.
+async fn strange(scene: &mut Scene, teller: &mut Teller) -> Result<(), Error> {
+    let stranger = CertSpec::client(STRANGER).self_signed().map_err(Error::DemoCertificates)?;
+    let step = "a name that nobody has let in: refused before DNS is asked";
+    let ends = End::Refused { reason: Reason::NameNotAllowed, asks_dns: false };
+    perform(scene, teller, Visit { step, visitor: somebody(STRANGER, &stranger), ends }).await
+}
+
+/// The record is deleted, and its client comes once more.
+async fn withdrawn(scene: &mut Scene, teller: &mut Teller, visitor: Visitor<'_>) -> Result<(), Error> {
+    teller.heading("Deleting the record is the revocation")?;
+    scene.dns.withdraw(SENSOR).map_err(Error::DemoDns)?;
+    teller.line(format_args!("The record of {SENSOR} is gone from DNS. Its TTL was {SENSOR_TTL} s:"))?;
+    teller.countdown(SENSOR_TTL).await?;
+    let step = "sensor7, with the certificate that was good before";
+    let ends = End::Refused { reason: Reason::TlsaAbsent, asks_dns: true };
+    perform(scene, teller, Visit { step, visitor, ends }).await
+}
+
 /// Has a client visit, and compares what everybody saw with what must have happened.
 async fn perform(scene: &mut Scene, teller: &mut Teller, visit_: Visit<'_>) -> Result<(), Error> {
-    let Visit { step, name, identity, presents, ends } = visit_;
+    let Visit { step, visitor, ends } = visit_;
+    let Visitor { name, over, .. } = visitor;
     scene.dns.clear_log();
-    let saw = visit(scene, name, identity, presents).await?;
+    let seen = visit(scene, visitor).await?;
     let event = timeout(LOG_PATIENCE, scene.events.recv())
         .await
         .ok()
@@ -152,12 +189,15 @@ async fn perform(scene: &mut Scene, teller: &mut Teller, visit_: Visit<'_>) -> R
         End::Authenticated { .. } => {
             ("authenticated", None, Saw::Answer(format!("hello, {name}")), vec![name.to_owned()])
         }
-        End::Refused { reason, .. } => ("refused", Some(reason), Saw::Refusal, Vec::new()),
+        End::Refused { reason, .. } => {
+            ("refused", Some(reason), Saw::Refusal { in_handshake: over == TlsVersion::Tls12 }, Vec::new())
+        }
     };
+    let client = Seen { saw: client, name_in_clear: over == TlsVersion::Tls12 };
     same(step, "the gateway's outcome", &outcome, &event.outcome)?;
     same(step, "the gateway's reason", &reason, &event.reason)?;
     same(step, "the name in the gateway's log", &Some(name.to_owned()), &event.name)?;
-    same(step, "what the client saw", &client, &saw)?;
+    same(step, "what the client saw and showed", &client, &seen)?;
     same(step, "the names that the application saw", &application, &requests)?;
     match ends {
         End::Authenticated { record, wildcard } => {
@@ -175,7 +215,7 @@ async fn perform(scene: &mut Scene, teller: &mut Teller, visit_: Visit<'_>) -> R
             }
         }
     }
-    teller.visit(step, &saw, &requests, &event)
+    teller.visit(step, scene.profile, &seen, &requests, &event)
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(
@@ -215,16 +255,10 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_differs_is_told_with_its_step() {
-        let mut scene = Scene::set().await.unwrap();
+        let mut scene = Scene::set(Profile::Current).await.unwrap();
         let sensor = scene.sensor.clone();
         let teller = &mut Teller::new();
-        let sensor_visit = |ends| Visit {
-            step: "sensor7 comes",
-            name: SENSOR,
-            identity: &sensor,
-            presents: Presents::Certificate,
-            ends,
-        };
+        let sensor_visit = |ends| Visit { step: "sensor7 comes", visitor: somebody(SENSOR, &sensor), ends };
         let as_it_is = End::Authenticated { record: "3 1 1", wildcard: false };
         perform(&mut scene, teller, sensor_visit(as_it_is)).await.unwrap();
 

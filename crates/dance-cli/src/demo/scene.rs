@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use dance_core::clientid::Profile;
 use dance_core::reason::Reason;
 use dance_core::verdict::VerifiedClient;
-use dance_gateway::config::DnsConfig;
+use dance_gateway::config::{DnsConfig, ProfileSetting};
 use dance_gateway::duration::Span;
 use dance_gateway::origin::Origin;
 use dance_gateway::{Config, Gateway, VerdictEvent};
@@ -32,6 +33,7 @@ const TTL: u32 = 300;
 
 /// Everything that the story needs, running.
 pub(super) struct Scene {
+    pub(super) profile: Profile,
     pub(super) dns: SignedWorld,
     pub(super) app: App,
     pub(super) gateway: SocketAddr,
@@ -117,7 +119,7 @@ impl Event {
 }
 
 impl Scene {
-    pub(super) async fn set() -> Result<Self, Error> {
+    pub(super) async fn set(profile: Profile) -> Result<Self, Error> {
         let sensor = CertSpec::client(SENSOR).self_signed().map_err(Error::DemoCertificates)?;
         let robot = CertSpec::client(ROBOT).self_signed().map_err(Error::DemoCertificates)?;
         let organisation = Authority::root("Example Organisation fleet CA").map_err(Error::DemoCertificates)?;
@@ -167,6 +169,11 @@ impl Scene {
             origin: Some(Origin::Address(app.address())),
             allow: ALLOW.map(str::to_owned).to_vec(),
             header: HEADER.to_owned(),
+            profile: match profile {
+                Profile::Current => ProfileSetting::Current,
+                Profile::Draft2022 => ProfileSetting::Draft2022,
+            },
+            tls12: profile == Profile::Draft2022,
             drain_timeout: Span::secs(1),
             dns: DnsConfig {
                 resolver: vec![dns.addr().to_string()],
@@ -185,6 +192,7 @@ impl Scene {
         let (shutdown, ended) = oneshot::channel::<()>();
         let running = tokio::spawn(gateway.run(async { drop(ended.await) }));
         Ok(Self {
+            profile,
             dns,
             app,
             gateway: address,

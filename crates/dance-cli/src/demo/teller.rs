@@ -5,10 +5,11 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Effects, Style};
+use dance_core::clientid::Profile;
 use tokio::time::sleep;
 
 use crate::Error;
-use crate::demo::client::Saw;
+use crate::demo::client::{Saw, Seen};
 use crate::demo::scene::{ALLOW, Dns, Event, ROBOT, SENSOR, Scene, TRUCK};
 
 const BOLD: Style = Style::new().effects(Effects::BOLD);
@@ -43,6 +44,11 @@ impl Teller {
              a digest of the client's key, or of its organisation's CA. No PKI to run or to join, on either side.\n\
              {DIM}What follows runs in this one process, on loopback. Each ✓ was checked.{DIM:#}\n"
         ))?;
+        if scene.profile == Profile::Draft2022 {
+            tell(format_args!(
+                "{DIM}It speaks as the drafts of 2022 did (profile 2022), over TLS 1.3 and TLS 1.2.{DIM:#}\n"
+            ))?;
+        }
         self.heading("In DNS: a zone signed with DNSSEC")?;
         for record in &scene.records {
             let shown: String = record.data.chars().take("U S M ".len() + DIGEST_SHOWN).collect();
@@ -58,12 +64,22 @@ impl Teller {
     }
 
     /// A visit that went as it had to.
-    pub(super) fn visit(&mut self, step: &str, saw: &Saw, requests: &[String], event: &Event) -> Result<(), Error> {
+    pub(super) fn visit(
+        &mut self,
+        step: &str,
+        profile: Profile,
+        seen: &Seen,
+        requests: &[String],
+        event: &Event,
+    ) -> Result<(), Error> {
         self.checked += 1;
         tell(format_args!("  {GOOD}✓{GOOD:#} {step}\n"))?;
-        let client = match saw {
+        let client = match &seen.saw {
             Saw::Answer(text) => format!("\"{text}\""),
-            Saw::Refusal => "the TLS alert handshake_failure, and no reason".to_owned(),
+            Saw::Refusal { in_handshake: false } => "the TLS alert handshake_failure, and no reason".to_owned(),
+            Saw::Refusal { in_handshake: true } => {
+                "the TLS alert handshake_failure in the middle of its handshake, and no reason".to_owned()
+            }
         };
         let application = match requests {
             [] => "nothing".to_owned(),
@@ -71,6 +87,10 @@ impl Teller {
         };
         self.fact("the client saw", client)?;
         self.fact("the application saw", application)?;
+        if profile == Profile::Draft2022 {
+            let readable = if seen.name_in_clear { "the client's name" } else { "no client's name" };
+            self.fact("anybody could read", readable)?;
+        }
         self.fact("the gateway logged", format_args!("{} ({}, {} ms)", event.in_words(), event.dns, event.millis))
     }
 
@@ -99,9 +119,13 @@ impl Teller {
         let directory = scene.write_clients()?.display();
         let dance = std::env::args().next().unwrap_or_else(|| "dance".to_owned());
         let dns = format!("--resolver {} --trust-anchor {directory}/trust-anchor", scene.dns.addr());
-        let url = format!("https://localhost:{}/ --server-ca {directory}/server-ca.pem", scene.gateway.port());
+        let profile = match scene.profile {
+            Profile::Current => "",
+            Profile::Draft2022 => " --profile 2022",
+        };
+        let url = format!("https://localhost:{}/ --server-ca {directory}/server-ca.pem{profile}", scene.gateway.port());
         let key = |name: &str| format!("--key {directory}/{name}.key.pem");
-        let commands = [
+        let mut commands = vec![
             ("robot3, by its bare key", format!("request {url} {dns} --name {ROBOT} {}", key("robot3"))),
             (
                 "truck12, by its certificate",
@@ -118,6 +142,15 @@ impl Teller {
             ("what DNS says about truck12", format!("resolve {TRUCK} {dns}")),
             ("and about sensor7, whose record is gone", format!("resolve {SENSOR} {dns}")),
         ];
+        if scene.profile == Profile::Draft2022 {
+            commands.push((
+                "robot3 over TLS 1.2, where its name can be read",
+                format!(
+                    "request {url} {dns} --tls12 --no-tls13 --name-in-client-hello --name {ROBOT} {}",
+                    key("robot3")
+                ),
+            ));
+        }
         self.heading("It stays as it is. In another terminal, try:")?;
         for (title, command) in commands {
             tell(format_args!("\n  {DIM}# {title}{DIM:#}\n  {dance} {command}\n"))?;
