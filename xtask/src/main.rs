@@ -2,6 +2,7 @@
 //!
 //! * `cargo xtask test` runs everything that CI runs, group by group.
 //! * `cargo xtask requirements` checks docs/requirements.md against the tests; `--write` brings it up to date.
+//! * `cargo xtask soak` has very many clients connect, and looks at what is left of them.
 
 mod fuzz;
 mod groups;
@@ -9,6 +10,7 @@ mod memory;
 mod peers;
 mod requirements;
 mod runner;
+mod soak;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,13 +18,16 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 Usage: cargo xtask test [--only GROUP]... [--list]
        cargo xtask requirements [--write]
+       cargo xtask soak [--handshakes N] [--clients N] [--seed N]
 
   test           run all groups, or those named by --only; go on after a failure, exit 1 in the end.
                  With CI=true a skipped group counts as failed, unless it is optional.
     --only GROUP run this group; may be repeated
     --list       list the groups and stop
   requirements   check docs/requirements.md against the ids in the comments above tests
-    --write      write the column of tests instead";
+    --write      write the column of tests instead
+  soak           200,000 clients or N of them, so many at a time, half of them refused or broken off; fails unless each is told
+                 what was planned, and memory and open files are what they were. Linux only";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +43,13 @@ fn main() -> ExitCode {
         },
         Some((&"requirements", [])) => report(requirements::check(&root())),
         Some((&"requirements", ["--write"])) => report(requirements::write(&root())),
+        Some((&"soak", rest)) => match soak::soak(&runner::Context::new(&root()), rest) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(runner::Stop::Failed(why) | runner::Stop::Skipped(why)) => {
+                eprintln!("{why}");
+                ExitCode::FAILURE
+            }
+        },
         Some((&("--help" | "-h" | "help"), _)) => {
             println!("{USAGE}");
             ExitCode::SUCCESS

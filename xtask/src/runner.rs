@@ -24,7 +24,7 @@ pub(crate) struct Context {
 
 impl Context {
     /// The repository, and the target directory that this very program was built into.
-    fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         let program = std::env::current_exe().unwrap_or_default();
         let target = program.ancestors().nth(2).map_or_else(|| root.join("target"), Path::to_path_buf);
         Self { root: root.to_path_buf(), target }
