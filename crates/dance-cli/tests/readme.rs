@@ -4,21 +4,22 @@
 //!   `$ cargo run --release --` are commands (`\` at the end continues them); what follows, up to the next `$`, is their output,
 //!   standard error included. In it, `...` stands for any text, and alone on a line for any lines. No output shown means that any will
 //!   do. A command must succeed, unless the next one is `$ echo $?`, whose output is then its exit code.
-//! * There is a signed DNS in which every record that a command prints is published at once, an application at 127.0.0.1:8080 that
+//! * There is a signed DNS in which every record that a command prints is published at once, beside those that its name has, an application at 127.0.0.1:8080 that
 //!   says hello to the name in `Dane-Clientid`, and the certificate of a server `gateway.example.net` in `server-chain.pem` and
 //!   `server-key.pem`. Commands are given the options by which they find these on a test's ports.
-//! * `dance gateway` stays up until the end; what is shown is the first line of its log. `demo --keep` is run without `--keep`.
+//! * `dance gateway` stays up until the next one; what is shown is its log up to the line with its address. `demo --keep` is run without `--keep`.
 //! * In blocks marked `sh` lines that start with `dance` must be correct usage.
 //!
 //! Other commands (`cargo build`, `curl`) are not run.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use dance_testkit::{Authority, CertSpec, SignedWorld, Zone};
 use tempfile::TempDir;
@@ -100,6 +101,7 @@ fn ours(command: &str) -> Option<String> {
 struct Scene {
     directory: TempDir,
     dns: SignedWorld,
+    records: HashMap<String, Vec<String>>,
     application: String,
     gateway: Option<Gateway>,
 }
@@ -107,6 +109,8 @@ struct Scene {
 struct Gateway {
     child: Child,
     address: String,
+    /// Open for as long as it lives.
+    _log: BufReader<ChildStdout>,
 }
 
 impl Drop for Gateway {
@@ -132,7 +136,7 @@ impl Scene {
             fs::write(path.join(name), content).unwrap();
         }
         symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec"), path.join("spec")).unwrap();
-        Self { dns, application: application(), gateway: None, directory }
+        Self { dns, records: HashMap::new(), application: application(), gateway: None, directory }
     }
 
     /// A shell in which `dance` is the binary under test, with the options by which it finds the scene.
@@ -156,21 +160,29 @@ impl Scene {
         command
     }
 
-    /// Runs a command: its exit code and both outputs together. Of a gateway, the first line.
+    /// Runs a command: its exit code and both outputs together. Of a gateway, the lines until it listens.
     fn run(&mut self, command: &str) -> (i32, String) {
         if command.starts_with("dance gateway ") {
             let mut child = self.shell(command).stdout(Stdio::piped()).spawn().unwrap();
-            let mut first = String::new();
-            BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
-            let address = first.trim_end().rsplit('=').next().unwrap().to_owned();
-            self.gateway = Some(Gateway { child, address });
-            return (0, first);
+            let mut log = BufReader::new(child.stdout.take().unwrap());
+            let mut lines = String::new();
+            let address = loop {
+                let start = lines.len();
+                assert_ne!(log.read_line(&mut lines).unwrap(), 0, "the gateway ended: {lines}");
+                if let Some((_, address)) = lines[start..].trim_end().split_once("listening addr=") {
+                    break address.to_owned();
+                }
+            };
+            self.gateway = Some(Gateway { child, address, _log: log });
+            return (0, lines);
         }
         let output = self.shell(command).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         for line in text.lines() {
             if let [owner, ttl, "IN", "TLSA", data @ ..] = line.split(' ').collect::<Vec<_>>().as_slice() {
-                self.dns.set_tlsa(owner, &[data.join(" ")], ttl.parse().unwrap()).unwrap();
+                let records = self.records.entry((*owner).to_owned()).or_default();
+                records.push(data.join(" "));
+                self.dns.set_tlsa(owner, records, ttl.parse().unwrap()).unwrap();
             }
         }
         (output.status.code().unwrap(), text)

@@ -26,7 +26,7 @@ const RECORD_SHOWN: usize = 80;
 /// How one's own record is looked up.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RecordOptions {
-    /// Connect without looking up one's own TLSA record first
+    /// Connect without looking up one's own TLSA record first, which shows the name to the resolver
     #[arg(long, conflicts_with_all = ["owner_name", "resolver", "trust_anchor", "dns_mode"])]
     no_record_check: bool,
 
@@ -317,9 +317,6 @@ impl Refusal {
             Reason::NoUsableRecord => write!(f, "no record at {owner} can be used for {presented}"),
             Reason::NoMatch => write!(f, "no record at {owner} matches {presented}"),
             Reason::SanMismatch => write!(f, "{presented} does not hold the client's name as a dNSName"),
-            Reason::NoNameInCertificate => {
-                write!(f, "{presented} does not hold exactly one dNSName that is a client's name")
-            }
             other => write!(f, "{other}"),
         }?;
         self.detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}"))
@@ -337,7 +334,6 @@ impl Refusal {
             Reason::SanMismatch => {
                 "have a certificate issued that holds the name, or publish the record to which names do not matter:"
             }
-            Reason::NoNameInCertificate => "convey the name by --name",
             _ => "present the credential whose record is published, or publish the record of this one:",
         }
     }
