@@ -71,10 +71,6 @@ fn expected(case: &ExtensionCase, credential: Credential, policy: Policy) -> Row
             (Credential::RawKey, Policy::Optional) => Row::anonymous("unauthenticated", Reason::NoNameInCertificate),
         },
         ("accept", Some(name)) => Row::authenticated(name),
-        // OpenSSL refuses a ClientHello in which anything stands twice without saying what (3.4, note to h).
-        ("reject", None) if case.message == "CH_duplicate" => {
-            Row { code: "handshake-failed", reason: None, ..Row::refused(reason(case), 47) }
-        }
         ("reject", None) => Row::refused(reason(case), alert(case.alert.as_deref().unwrap())),
         // A server of profile `current` that requires DANE does not get so far as to ignore anything (SRV-02).
         ("ignore", None) if case.version() == TlsVersion::Tls12 && policy == Policy::Require => {
