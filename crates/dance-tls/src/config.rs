@@ -12,6 +12,7 @@ use openssl::error::ErrorStack;
 use openssl::ssl::{SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
 use openssl::x509::X509;
 
+use crate::conn::Said;
 use crate::credential::{CertifiedKey, PrivateKey, certificates, read};
 use crate::error::{ConfigError, CredentialError, CredentialSource};
 use crate::ffi;
@@ -212,7 +213,7 @@ impl ClientConfig {
             Some(ClientCredential::X509(certified_key)) => dns_names(certified_key),
         };
         let (expected, holds) = match form {
-            ClientForm::InCertificate if self.profile != ClientProfile::Fixed(Profile::Draft2022) => {
+            ClientForm::InCertificate if Said::new(form, self.profile).is_none() => {
                 return Err(ConfigError::InCertificate { profile: self.profile });
             }
             ClientForm::InCertificate => {

@@ -494,3 +494,53 @@ impl Conn {
         (rewritten.as_mut_ptr(), rewritten.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hello with a session id of two octets: `middle`, then the extensions, each without data.
+    fn hello(message_type: u8, middle: &[u8], extensions: &[u16]) -> Vec<u8> {
+        let mut hello = vec![message_type, 0, 0, 0, 3, 3];
+        hello.extend([0; 32]);
+        hello.extend([2, 0, 0]);
+        hello.extend(middle);
+        hello.extend((4 * extensions.len() as u16).to_be_bytes());
+        hello.extend(extensions.iter().flat_map(|extension| [extension.to_be_bytes(), [0, 0]].concat()));
+        hello
+    }
+
+    // SRV-24, SRV-20
+    #[test]
+    fn legacy_is_what_lacks_either_in_tls12() {
+        let suite = [0xc0, 0x2b, 0];
+        for (extensions, legacy) in [
+            (&[EXTENDED_MASTER_SECRET, RENEGOTIATION_INFO][..], false),
+            (&[RENEGOTIATION_INFO, 11, EXTENDED_MASTER_SECRET], false),
+            (&[SUPPORTED_VERSIONS], false),
+            (&[EXTENDED_MASTER_SECRET], true),
+            (&[RENEGOTIATION_INFO], true),
+            (&[], true),
+        ] {
+            let hello = hello(HANDSHAKE_SERVER_HELLO, &suite, extensions);
+            assert_eq!(is_legacy(&hello), legacy, "{extensions:?}");
+            // Cut off anywhere: what does not decode, and a hello without extensions, has neither.
+            assert!((0..hello.len()).all(|len| is_legacy(&hello[..len])));
+        }
+    }
+
+    // CID-09
+    #[test]
+    fn duplicate_is_found_in_a_client_hello() {
+        let types = ExtensionTypes::DEFAULT;
+        let ours = ExtensionType::DEFAULT.get();
+        let suites_and_compression = [0, 4, 0x13, 1, 0xc0, 0x2b, 1, 0];
+        for (extensions, duplicate) in
+            [(&[ours, 11, ours][..], true), (&[ours, 11], false), (&[11, 11], false), (&[], false)]
+        {
+            let hello = hello(HANDSHAKE_CLIENT_HELLO, &suites_and_compression, extensions);
+            assert_eq!(has_duplicate(&hello, &types), duplicate, "{extensions:?}");
+            assert!((0..hello.len()).all(|len| !has_duplicate(&hello[..len], &types)));
+        }
+    }
+}

@@ -260,3 +260,171 @@ async fn key_update_while_pending() {
         }
     }
 }
+
+unsafe extern "C" {
+    /// SSL_renegotiate(3)
+    fn SSL_renegotiate(ssl: *mut SSL) -> c_int;
+}
+/// SSL_R_NO_RENEGOTIATION
+const R_NO_RENEGOTIATION: c_int = 339;
+
+/// A server's identity, and the settings of a server of TLS 1.2 that has it.
+fn old_server() -> (rcgen::CertifiedKey<rcgen::KeyPair>, crate::ServerConfig) {
+    let made = rcgen::generate_simple_self_signed(["server.test".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let identity = crate::CertifiedKey::parse(certificate.as_bytes(), key.as_bytes()).unwrap();
+    (made, crate::ServerConfig { profile: Profile::Draft2022, tls12: true, ..crate::ServerConfig::new(identity) })
+}
+
+/// An end that has other settings than this crate's: the stream, not connected yet.
+fn stranger<S: tokio::io::AsyncRead + tokio::io::AsyncWrite>(
+    method: SslMethod,
+    stream: S,
+    set: impl FnOnce(&mut SslContextBuilder),
+) -> SslStream<S> {
+    let mut ctx = SslContext::builder(method).unwrap();
+    ctx.set_max_proto_version(Some(openssl::ssl::SslVersion::TLS1_2)).unwrap();
+    set(&mut ctx);
+    SslStream::new(Ssl::new(&ctx.build()).unwrap(), stream).unwrap()
+}
+
+/// Why a stranger's connection ended, by OpenSSL's account.
+fn reason(error: &std::io::Error) -> c_int {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<openssl::ssl::Error>()).unwrap();
+    error.ssl_error().unwrap().errors().first().unwrap().reason_code()
+}
+
+// SRV-20: a client that asks to renegotiate is told no; one that insists has ended the connection.
+#[tokio::test]
+async fn server_does_not_renegotiate() {
+    use dance_core::reason::Reason;
+    use dance_core::verdict::Verdict;
+    use std::pin::Pin;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    for renegotiate in [false, true] {
+        let acceptor = crate::Acceptor::new(&old_server().1).unwrap();
+        let (client, server) = tokio::io::duplex(10_000);
+        let mut client = stranger(SslMethod::tls_client(), client, |_| {});
+        let server = async {
+            let pending = acceptor.accept(server).await.unwrap().pending().unwrap();
+            let crate::Resumed::Open(stream) = pending.resume(&Verdict::NotDane(Reason::NoClientName)).await else {
+                panic!()
+            };
+            stream
+        };
+        let (mut server, connected) = tokio::join!(server, Pin::new(&mut client).connect());
+        connected.unwrap();
+        if renegotiate {
+            // SAFETY: the stream owns a live SSL object. SSL_renegotiate(3).
+            assert_eq!(unsafe { SSL_renegotiate(client.ssl().as_ptr()) }, 1);
+        }
+        let client = async {
+            client.write_all(b"hello").await?;
+            client.read_exact(&mut [0; 5]).await
+        };
+        let server = async {
+            let mut octets = [0; 5];
+            server.read_exact(&mut octets).await?;
+            server.write_all(&octets).await
+        };
+        let (client, server) = tokio::join!(client, server);
+        if renegotiate {
+            assert_eq!(reason(&client.unwrap_err()), R_NO_RENEGOTIATION);
+            let error = server.unwrap_err();
+            let alert = error.get_ref().unwrap().downcast_ref::<crate::PeerAlert>().unwrap();
+            assert_eq!(alert.0.code(), 40);
+        } else {
+            client.unwrap();
+            server.unwrap();
+        }
+    }
+}
+
+// SRV-20 at the other end: a client does not answer a HelloRequest.
+#[tokio::test]
+async fn client_does_not_renegotiate() {
+    use std::pin::Pin;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use crate::{ClientConfig, Connector, ServerVerification};
+
+    let config = ClientConfig {
+        profile: Profile::Draft2022.into(),
+        tls12: true,
+        ..ClientConfig::new(ServerVerification::UnsafeNone)
+    };
+    let connector = Connector::new(&config).unwrap();
+    for renegotiate in [false, true] {
+        let made = old_server().0;
+        let (client, server) = tokio::io::duplex(10_000);
+        let mut server = stranger(SslMethod::tls_server(), server, |ctx| {
+            ctx.set_certificate(&openssl::x509::X509::from_der(made.cert.der()).unwrap()).unwrap();
+            let key = openssl::pkey::PKey::private_key_from_der(made.signing_key.serialized_der()).unwrap();
+            ctx.set_private_key(&key).unwrap();
+        });
+        let (accepted, client) = tokio::join!(Pin::new(&mut server).accept(), connector.connect("server.test", client));
+        accepted.unwrap();
+        let mut client = client.unwrap();
+        if renegotiate {
+            // SAFETY: the stream owns a live SSL object. SSL_renegotiate(3).
+            assert_eq!(unsafe { SSL_renegotiate(server.ssl().as_ptr()) }, 1);
+        }
+        // Dropped when it is done, for the client to see.
+        let server = async move {
+            server.write_all(b"hello").await?;
+            server.read_exact(&mut [0; 5]).await
+        };
+        let client = async {
+            let mut octets = [0; 5];
+            client.read_exact(&mut octets).await?;
+            client.write_all(&octets).await?;
+            client.read_u8().await
+        };
+        let (server, client) = tokio::join!(server, client);
+        let alert = client.unwrap_err().get_ref().and_then(|inner| inner.downcast_ref::<crate::PeerAlert>()).copied();
+        if renegotiate {
+            assert_eq!(reason(&server.unwrap_err()), R_NO_RENEGOTIATION);
+            assert_eq!(alert.map(|alert| alert.0.code()), Some(40));
+        } else {
+            server.unwrap();
+            assert_eq!(alert, None);
+        }
+    }
+}
+
+// Requirements 4.2 step 19: a client has not offered to authenticate after the handshake, and does not.
+#[tokio::test]
+async fn client_does_not_authenticate_after_the_handshake() {
+    use dance_core::reason::Reason;
+    use dance_core::verdict::Verdict;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use crate::{Acceptor, ClientConfig, Connector, Resumed, ServerVerification, misbehave};
+
+    const NEW_SESSION_TICKET: u8 = 4;
+    let honest = Acceptor::new(&old_server().1).unwrap();
+    // A context of one octet, and signature_algorithms with ecdsa_secp256r1_sha256.
+    let request = misbehave::with_body(&[misbehave::CERTIFICATE_REQUEST], &[1, 7, 0, 8, 0, 13, 0, 4, 0, 2, 4, 3]);
+    let asking = misbehave::acceptor(&honest, misbehave::only(NEW_SESSION_TICKET, move |_| request.clone()));
+    let profile = Profile::Draft2022.into();
+    let config = ClientConfig { profile, ..ClientConfig::new(ServerVerification::UnsafeNone) };
+    let connector = Connector::new(&config).unwrap();
+    for (acceptor, asks) in [(honest, false), (asking, true)] {
+        let (client, server) = tokio::io::duplex(10_000);
+        let (pending, client) = tokio::join!(acceptor.accept(server), connector.connect("server.test", client));
+        let (pending, mut client) = (pending.unwrap().pending().unwrap(), client.unwrap());
+        let Resumed::Open(mut server) = pending.resume(&Verdict::NotDane(Reason::NoClientName)).await else { panic!() };
+        // SAFETY: the stream owns a live SSL object. SSL_new_session_ticket(3).
+        assert_eq!(unsafe { SSL_new_session_ticket(server.open.ssl().as_ptr()) }, 1);
+        server.write_all(b"hello").await.unwrap();
+        let read = client.read_exact(&mut [0; 5]).await;
+        assert_eq!(read.is_err(), asks, "{read:?}");
+        if asks {
+            drop(client);
+            let error = server.read_u8().await.unwrap_err();
+            let alert = error.get_ref().unwrap().downcast_ref::<crate::PeerAlert>().unwrap();
+            assert_eq!(alert.0.code(), 10);
+        }
+    }
+}

@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use dance_core::clientid::{ClientForm, ExtensionError, ExtensionType, Place, Profile};
+use dance_core::clientid::{ClientForm, ExtensionError, ExtensionType, ExtensionTypes, Place, Profile};
 use dance_core::reason::Reason;
 use dance_core::verdict::ClientId;
 use dance_tls::misbehave::{self, CERTIFICATE, CERTIFICATE_REQUEST, CLIENT_HELLO, ENCRYPTED_EXTENSIONS, SERVER_HELLO};
@@ -120,6 +120,47 @@ async fn code_point_is_a_setting() {
     assert_eq!(accepted.unwrap().presented().client_id, ClientId::Absent);
     let client = connected.unwrap();
     assert!(!client.signal_seen() && !client.name_sent());
+}
+
+// CID-01, CID-02, CID-03, CID-09, SRV-01: each code point of the accept-set is signalled and taken, two of them in one
+// Certificate are one too many (requirements 3.4 h).
+#[tokio::test]
+async fn accept_set_is_signalled_and_taken() {
+    let set = [0xff5a, TYPE, 0xff5b].map(|value| ExtensionType::new(value).unwrap());
+    let extension_types = ExtensionTypes::new(set).unwrap();
+    for profile in [Profile::Current, Profile::Draft2022] {
+        let acceptor = Acceptor::new(&ServerConfig { profile, extension_types, ..server_config() }).unwrap();
+        for credential in [x509(), raw_public_key()] {
+            let of = |extension_type| {
+                let config =
+                    ClientConfig { profile: profile.into(), extension_type, ..client_config(credential.clone()) };
+                Connector::new(&config).unwrap()
+            };
+            for extension_type in set {
+                let (seen, record) = recorder(CERTIFICATE_REQUEST);
+                let (accepted, connected) =
+                    handshake(&misbehave::acceptor(&acceptor, record), &of(extension_type)).await;
+                let (pending, mut client) = (accepted.unwrap(), connected.unwrap());
+                assert_eq!(pending.presented().client_id, ClientId::Form(ClientForm::Name(name())));
+                let mut ours = request_extensions(&seen.lock().unwrap()[0]);
+                ours.retain(|(found, _)| extension_types.contains(*found));
+                ours.sort();
+                let mut expected = set.map(|kind| (kind.get(), profile.signal().to_vec()));
+                expected.sort();
+                assert_eq!(ours, expected);
+                echo(&mut open(pending).await, &mut client).await;
+            }
+            let named = |kind: ExtensionType| misbehave::extension(kind.get(), b"\x09a.example");
+            let both = [[named(set[0]), named(set[1])].concat()];
+            let connector = misbehave::sends_in_certificate(&of(set[0]), &both);
+            assert_refused(&refused(&acceptor, &connector).await, Reason::ExtensionMisplaced, "two code points");
+            // One of another set is not heard of.
+            let stranger = of(ExtensionType::new(0xff5c).unwrap());
+            let (accepted, connected) = handshake(&acceptor, &stranger).await;
+            assert_eq!(accepted.unwrap().presented().client_id, ClientId::Absent);
+            assert!(!connected.unwrap().signal_seen());
+        }
+    }
 }
 
 // CID-04, CID-06, CID-07, CID-08, CID-09, CID-10, CID-14, NAM-01, NAM-02, NAM-03, NAM-04, NAM-05, NAM-06: every
