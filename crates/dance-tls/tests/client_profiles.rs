@@ -321,12 +321,7 @@ async fn extension_after_a_hello_retry_request() {
 
 /// A ServerHello without this extension.
 fn without_extension(hello: &[u8], extension_type: u16) -> Vec<u8> {
-    let kept = hello_extensions(hello).into_iter().filter(|(found, _)| *found != extension_type);
-    let block: Vec<u8> = kept.flat_map(|(found, data)| misbehave::extension(found, &data)).collect();
-    let mut body = hello[4..][..misbehave::hello_length(hello)].to_vec();
-    body.extend((block.len() as u16).to_be_bytes());
-    body.extend(block);
-    misbehave::with_body(hello, &body)
+    with_hello_extensions(hello, hello_extensions(hello).into_iter().filter(|(found, _)| *found != extension_type))
 }
 
 // SRV-24 at the client's end: without extended_master_secret or renegotiation_info the server gets no Certificate.

@@ -171,7 +171,9 @@ async fn garbage_while_pending_gets_nothing_out() {
 // verdict, and does not make the server hold more than a little.
 #[tokio::test]
 async fn renegotiation_while_pending_gets_nothing_out() {
-    for (requests, verdict) in [(1, REFUSE), (1000, REFUSE), (1, ACCEPT)] {
+    for (requests, goes_away, verdict) in
+        [(1, false, REFUSE), (1000, false, REFUSE), (1000, true, REFUSE), (1, false, ACCEPT)]
+    {
         let connector = misbehave::connector(
             &old_client(x509()),
             misbehave::only(FINISHED, move |message| {
@@ -193,6 +195,12 @@ async fn renegotiation_while_pending_gets_nothing_out() {
         }
         drop(closed);
         assert_eq!(written.lock().unwrap().len(), before);
+        if goes_away {
+            // It is heard of, although the gate is full.
+            connected.abort();
+            pending.closed().await;
+            continue;
+        }
         match pending.resume(&verdict).await {
             Resumed::Refused => {
                 assert_eq!(written.lock().unwrap()[before..], REFUSAL);

@@ -193,6 +193,29 @@ async fn client_without_name_is_absent() {
     }
 }
 
+// RPK-02: a raw public key with the empty form, which no client of this crate sends, comes to the verdict as what it is:
+// a key without name. In TLS 1.3 too.
+#[tokio::test]
+async fn raw_public_key_with_the_empty_form_has_no_name() {
+    let config = config(raw_public_key());
+    let emptied = misbehave::only(CLIENT_HELLO, |message| {
+        let extensions = hello_extensions(message).into_iter();
+        with_hello_extensions(
+            message,
+            extensions.map(|(found, data)| (found, if found == TYPE { vec![] } else { data })),
+        )
+    });
+    let (presented, ..) = accepted(&server(), &misbehave::connector(&old(&config), emptied)).await;
+    let empty = misbehave::extension(TYPE, b"");
+    let over_13 = misbehave::sends_in_certificate(&Connector::new(&config).unwrap(), &[empty]);
+    let (pending, _connected) = handshake(&server(), &over_13).await;
+    let pending = pending.unwrap();
+    for presented in [&presented, pending.presented()] {
+        assert_eq!(presented.client_id, ClientId::Form(ClientForm::InCertificate));
+        assert!(matches!(presented.credential, Some(Credential::RawPublicKey(_))));
+    }
+}
+
 // SRV-09: possession is proven before anybody hears of the client, and OpenSSL's own alert goes out.
 #[tokio::test]
 async fn bad_proof_of_possession_yields_no_pending_client() {

@@ -286,6 +286,15 @@ pub fn hello_extensions(hello: &[u8]) -> Vec<(u16, Vec<u8>)> {
     extensions(hello.get(4 + misbehave::hello_length(hello) + 2..).unwrap_or_default())
 }
 
+/// A ClientHello or ServerHello with these extensions in the place of its own.
+pub fn with_hello_extensions(hello: &[u8], extensions: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Vec<u8> {
+    let block: Vec<u8> = extensions.into_iter().flat_map(|(found, data)| misbehave::extension(found, &data)).collect();
+    let mut body = hello[4..][..misbehave::hello_length(hello)].to_vec();
+    body.extend((block.len() as u16).to_be_bytes());
+    body.extend(block);
+    misbehave::with_body(hello, &body)
+}
+
 /// A client that knows nothing of DANE.
 pub fn plain_client(set: impl FnOnce(&mut SslContextBuilder)) -> Ssl {
     let mut ctx = SslContext::builder(SslMethod::tls_client()).unwrap();
