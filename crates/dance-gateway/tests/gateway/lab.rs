@@ -7,6 +7,7 @@ use std::time::Duration;
 use dance_core::clientid::ClientForm;
 use dance_core::name::{ClientName, OwnerName};
 use dance_core::reason::Reason;
+use dance_gateway::duration::Span;
 use dance_gateway::{Config, Gateway, VerdictEvent};
 use dance_resolver::{Lookup, Resolver, ResolverConfig, Servers, TlsaSource, TrustAnchorSource};
 use dance_testkit::{CertSpec, Identity, Origin, SignedWorld, Zone};
@@ -16,6 +17,8 @@ use dance_tls::{
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
+
+use crate::time::Frozen;
 
 /// The zone of all clients, which the allow-list of [`Lab`] admits.
 pub(crate) const ZONE: &str = "example.com";
@@ -82,12 +85,15 @@ impl Lab {
     }
 
     pub(crate) fn resolver(&self) -> Resolver {
-        Resolver::new(ResolverConfig {
+        Resolver::new(self.resolver_config()).unwrap()
+    }
+
+    fn resolver_config(&self) -> ResolverConfig {
+        ResolverConfig {
             servers: Servers::List(vec![self.world.addr()]),
             trust_anchor: TrustAnchorSource::Text(self.world.trust_anchor_text().to_owned()),
             ..ResolverConfig::default()
-        })
-        .unwrap()
+        }
     }
 
     /// A gateway with the working configuration.
@@ -100,7 +106,18 @@ impl Lab {
     }
 
     pub(crate) fn start_over(&self, config: Config, source: impl TlsaSource + 'static) -> Running {
-        let gateway = Gateway::bind(&config, source).unwrap();
+        Self::run(Gateway::bind(&config, source).unwrap())
+    }
+
+    /// A gateway for which time passes when the test says so. Connections may rest for long.
+    pub(crate) fn start_frozen(&self, frozen: &Frozen, config: Config) -> Running {
+        let resolver = Resolver::new(ResolverConfig { clock: frozen.clock(), ..self.resolver_config() }).unwrap();
+        let day = Span::secs(24 * 3600);
+        let config = Config { idle_timeout: day, tunnel_idle_timeout: day, origin_timeout: day, ..config };
+        Self::run(Gateway::bind(&config, resolver).unwrap().with_clock(frozen.clock()))
+    }
+
+    fn run<S: TlsaSource + 'static>(gateway: Gateway<S>) -> Running {
         let address = gateway.local_addr();
         let told = Arc::new(Mutex::new(Vec::new()));
         let count = watch::Sender::new(0);
@@ -116,8 +133,12 @@ impl Lab {
 
     /// A key and certificate whose `3 1 1` record is in the zone.
     pub(crate) fn enrol(&self, name: &str) -> Identity {
+        self.enrol_for(name, 300)
+    }
+
+    pub(crate) fn enrol_for(&self, name: &str, ttl: u32) -> Identity {
         let identity = CertSpec::client(name).self_signed().unwrap();
-        self.world.set_tlsa(name, &[identity.tlsa_311().unwrap()], 300).unwrap();
+        self.world.set_tlsa(name, &[identity.tlsa_311().unwrap()], ttl).unwrap();
         identity
     }
 

@@ -3,10 +3,12 @@
 
 mod http;
 mod lab;
+mod time;
 
 mod a_client_is_told_to_the_origin;
 mod a_gateway_that_cannot_start_has_not_started;
 mod a_refused_client_reaches_nothing;
+mod an_open_connection_ends_with_its_record;
 mod bodies_pass_unchanged;
 mod forged_headers_do_not_pass;
 mod look_ups_have_limits;
