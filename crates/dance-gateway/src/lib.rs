@@ -8,7 +8,7 @@
 //! | [`config`], [`origin`], [`duration`] | the configuration file, checked before anything starts |
 //! | `listener` | accepts connections within limits; drains them at the end |
 //! | `handshakes` | how many of them one address has under way |
-//! | `admission` | handshake, verdict, and whom it lets in |
+//! | `admission`, `sessions` | handshake, verdict, and whom it lets in; whom without a verdict of its own |
 //! | `connection` | then HTTP/1.1 or HTTP/2 by ALPN |
 //! | `ordinary` | certificates of clients that do not ask for DANE |
 //! | [`log`], `services` | one line for each verdict, and a warning about keys with several services |
@@ -44,6 +44,7 @@ pub mod origin;
 mod proxy;
 mod recheck;
 mod services;
+mod sessions;
 mod standing;
 mod start;
 mod stream;

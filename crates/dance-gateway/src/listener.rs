@@ -34,7 +34,7 @@ pub(crate) type Observer = Arc<dyn Fn(&VerdictEvent) + Send + Sync>;
 /// What every connection needs until its verdict.
 pub(crate) struct Core<S> {
     pub(crate) acceptor: Acceptor,
-    pub(crate) verifier: Verifier<S>,
+    pub(crate) verifier: Arc<Verifier<S>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
     pub(crate) handshakes: Arc<Handshakes>,

@@ -16,13 +16,13 @@ use dance_resolver::{
     CHECK_BUDGET, Clock, LOOKUP_BUDGET, LimitsError, Resolver, ResolverConfig, Servers, TlsaSource, TrustAnchorSource,
     Verifier,
 };
-use dance_tls::{Acceptor, CertifiedKey, CredentialError, ServerConfig};
+use dance_tls::{Acceptor, CertifiedKey, CredentialError, Resumption, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::admission::H2;
-use crate::config::{Config, ConfigError, DnsMode};
+use crate::config::{Config, ConfigError, DnsMode, ResumptionSetting};
 use crate::connection::Limits;
 use crate::handshakes::Handshakes;
 use crate::identity::HeaderRules;
@@ -31,6 +31,7 @@ use crate::log::{Names, VerdictEvent};
 use crate::ordinary::ClientCa;
 use crate::proxy::{Shared, server_name};
 use crate::services::Services;
+use crate::sessions::Sessions;
 use crate::standing::turns;
 use crate::upstream::Upstream;
 
@@ -76,19 +77,18 @@ impl<S: TlsaSource + 'static> Gateway<S> {
     /// # Errors
     /// [`StartError`]; nothing is left half-started.
     pub fn bind(config: &Config, source: S) -> Result<Self, StartError> {
+        Self::bind_with_clock(config, source, Clock::default())
+    }
+
+    /// As [`bind`](Self::bind), with the time from `clock`, which should be the source's too; for tests.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_with_clock(config: &Config, source: S, clock: Clock) -> Result<Self, StartError> {
         let checked = config.check().map_err(StartError::Config)?;
         let certified_key = CertifiedKey::load(checked.certificate, checked.key).map_err(|error| {
             StartError::Credential { certificate: checked.certificate.to_owned(), key: checked.key.to_owned(), error }
         })?;
-        let acceptor = Acceptor::new(&ServerConfig {
-            profile: config.profile(),
-            extension_types: config.extension_type.0,
-            raw_public_keys: config.raw_public_keys,
-            tls12: config.tls12,
-            alpn: ALPN.map(<[u8]>::to_vec).to_vec(),
-            ..ServerConfig::new(certified_key)
-        })
-        .map_err(StartError::Tls)?;
         if config.tls12 {
             tracing::warn!(
                 profile = config.profile().name(),
@@ -117,6 +117,24 @@ impl<S: TlsaSource + 'static> Gateway<S> {
             check: lookup + (CHECK_BUDGET - LOOKUP_BUDGET),
         };
         let verifier = Verifier::new(Arc::new(settings), Arc::new(source), limits).map_err(StartError::Limits)?;
+        let verifier = Arc::new(verifier.with_clock(clock));
+        let resumption = match config.resumption {
+            ResumptionSetting::Off => None,
+            ResumptionSetting::Bound => {
+                let sessions = Sessions::new(Arc::clone(&verifier), config.listen.to_string());
+                Some(Arc::new(sessions) as Arc<dyn Resumption>)
+            }
+        };
+        let acceptor = Acceptor::new(&ServerConfig {
+            profile: config.profile(),
+            extension_types: config.extension_type.0,
+            raw_public_keys: config.raw_public_keys,
+            tls12: config.tls12,
+            resumption,
+            alpn: ALPN.map(<[u8]>::to_vec).to_vec(),
+            ..ServerConfig::new(certified_key)
+        })
+        .map_err(StartError::Tls)?;
         let upstream = Upstream::new(
             checked.origin.clone(),
             config.max_origin_connections,
@@ -158,13 +176,6 @@ impl<S: TlsaSource + 'static> Gateway<S> {
     #[must_use]
     pub fn observed_by(mut self, observer: impl Fn(&VerdictEvent) + Send + Sync + 'static) -> Self {
         self.core.observer = Some(Arc::new(observer));
-        self
-    }
-
-    /// Reads the time from `clock`, as the resolver should then too; for tests.
-    #[must_use]
-    pub fn with_clock(mut self, clock: Clock) -> Self {
-        self.core.verifier = self.core.verifier.with_clock(clock);
         self
     }
 

@@ -90,6 +90,7 @@ pub struct CertSpec {
     key: CertKey,
     common_name: String,
     dns_names: Vec<String>,
+    emails: Vec<String>,
     addresses: Vec<IpAddr>,
     purposes: Vec<ExtendedKeyUsagePurpose>,
     not_before: i64,
@@ -103,6 +104,7 @@ impl CertSpec {
             key: CertKey::P256,
             common_name: name.to_owned(),
             dns_names: vec![name.to_owned()],
+            emails: Vec::new(),
             addresses: Vec::new(),
             purposes: vec![ExtendedKeyUsagePurpose::ClientAuth],
             not_before: -HOUR,
@@ -130,6 +132,13 @@ impl CertSpec {
     #[must_use]
     pub fn dns_names(mut self, names: &[&str]) -> Self {
         self.dns_names = names.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// Adds an e-mail address to the subject alternative name.
+    #[must_use]
+    pub fn email(mut self, address: &str) -> Self {
+        self.emails.push(address.to_owned());
         self
     }
 
@@ -189,6 +198,9 @@ impl CertSpec {
         params.distinguished_name = common_name(&self.common_name);
         for name in &self.dns_names {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
+        }
+        for address in &self.emails {
+            params.subject_alt_names.push(SanType::Rfc822Name(address.as_str().try_into()?));
         }
         params.subject_alt_names.extend(self.addresses.iter().copied().map(SanType::IpAddress));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

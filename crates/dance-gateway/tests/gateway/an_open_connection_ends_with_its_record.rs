@@ -32,7 +32,7 @@ impl Scene {
         let time = Frozen::new();
         let mut config = lab.config();
         change(&mut config);
-        let gateway = lab.start_frozen(&time, config);
+        let gateway = time.start(&lab, config);
         let client = lab.certificate(SENSOR, &lab.enrol_for(SENSOR, ttl));
         let http2 = ClientConfig { alpn: vec![b"h2".to_vec()], ..client.clone() };
         Self { lab, time, gateway, client, http2 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dance_core::clientid::ClientForm;
 use dance_core::name::{ClientName, OwnerName};
+use dance_core::pkix::PathError;
 use dance_core::reason::Reason;
-use dance_gateway::duration::Span;
 use dance_gateway::{Config, Gateway, VerdictEvent};
 use dance_resolver::{Lookup, Resolver, ResolverConfig, Servers, TlsaSource, TrustAnchorSource};
 use dance_testkit::{CertSpec, Identity, Origin, SignedWorld, Zone};
@@ -17,8 +17,6 @@ use dance_tls::{
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
-
-use crate::time::Frozen;
 
 /// The zone of all clients, which the allow-list of [`Lab`] admits.
 pub(crate) const ZONE: &str = "example.com";
@@ -36,6 +34,7 @@ pub(crate) struct Told {
     pub(crate) reason: Option<Reason>,
     pub(crate) client_name: Option<String>,
     pub(crate) identity: Option<String>,
+    pub(crate) certificate: Option<Result<(), PathError>>,
 }
 
 impl Told {
@@ -45,6 +44,7 @@ impl Told {
             reason: event.reason(),
             client_name: event.decision().and_then(|decision| Some(decision.client_name.as_ref()?.to_string())),
             identity: event.client().map(|client| client.identity().to_owned()),
+            certificate: event.certificate,
         }
     }
 }
@@ -88,7 +88,7 @@ impl Lab {
         Resolver::new(self.resolver_config()).unwrap()
     }
 
-    fn resolver_config(&self) -> ResolverConfig {
+    pub(crate) fn resolver_config(&self) -> ResolverConfig {
         ResolverConfig {
             servers: Servers::List(vec![self.world.addr()]),
             trust_anchor: TrustAnchorSource::Text(self.world.trust_anchor_text().to_owned()),
@@ -109,15 +109,7 @@ impl Lab {
         Self::run(Gateway::bind(&config, source).unwrap())
     }
 
-    /// A gateway for which time passes when the test says so. Connections may rest for long.
-    pub(crate) fn start_frozen(&self, frozen: &Frozen, config: Config) -> Running {
-        let resolver = Resolver::new(ResolverConfig { clock: frozen.clock(), ..self.resolver_config() }).unwrap();
-        let day = Span::secs(24 * 3600);
-        let config = Config { idle_timeout: day, tunnel_idle_timeout: day, origin_timeout: day, ..config };
-        Self::run(Gateway::bind(&config, resolver).unwrap().with_clock(frozen.clock()))
-    }
-
-    fn run<S: TlsaSource + 'static>(gateway: Gateway<S>) -> Running {
+    pub(crate) fn run<S: TlsaSource + 'static>(gateway: Gateway<S>) -> Running {
         let address = gateway.local_addr();
         let told = Arc::new(Mutex::new(Vec::new()));
         let count = watch::Sender::new(0);
@@ -136,6 +128,7 @@ impl Lab {
         self.enrol_for(name, 300)
     }
 
+    /// The same, with a TTL in seconds.
     pub(crate) fn enrol_for(&self, name: &str, ttl: u32) -> Identity {
         let identity = CertSpec::client(name).self_signed().unwrap();
         self.world.set_tlsa(name, &[identity.tlsa_311().unwrap()], ttl).unwrap();

@@ -6,9 +6,12 @@ mod lab;
 mod time;
 
 mod a_client_is_told_to_the_origin;
+mod a_client_of_either_profile_is_served;
 mod a_gateway_that_cannot_start_has_not_started;
 mod a_refused_client_reaches_nothing;
+mod a_session_is_bound_to_its_record;
 mod an_open_connection_ends_with_its_record;
+mod an_ordinary_certificate_has_its_own_header;
 mod bodies_pass_unchanged;
 mod forged_headers_do_not_pass;
 mod look_ups_have_limits;

@@ -4,9 +4,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use dance_core::UnixTime;
-use dance_resolver::Clock;
+use dance_gateway::duration::Span;
+use dance_gateway::{Config, Gateway};
+use dance_resolver::{Clock, Resolver, ResolverConfig};
 use dance_testkit::SignedWorld;
 use tokio::time::{Instant, advance, pause};
+
+use crate::lab::{Lab, Running};
 
 /// A test that takes longer than this, by the clock on the wall, has failed: time passes by itself from then on.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,9 +34,17 @@ impl Frozen {
     }
 
     /// The clock of everything that decides.
-    pub(crate) fn clock(&self) -> Clock {
+    fn clock(&self) -> Clock {
         let (start, wall) = (self.start, self.wall);
         Clock::from_fn(move || UnixTime::since_unix_epoch(Duration::from_secs(wall.as_secs()) + start.elapsed()))
+    }
+
+    /// A gateway for which time stands still, too. Connections may rest for long.
+    pub(crate) fn start(&self, lab: &Lab, config: Config) -> Running {
+        let resolver = Resolver::new(ResolverConfig { clock: self.clock(), ..lab.resolver_config() }).unwrap();
+        let day = Span::secs(24 * 3600);
+        let config = Config { idle_timeout: day, tunnel_idle_timeout: day, origin_timeout: day, ..config };
+        Lab::run(Gateway::bind_with_clock(&config, resolver, self.clock()).unwrap())
     }
 
     /// Lets time pass, a second at a time, and whatever was waiting for it have its turn.
