@@ -3,13 +3,14 @@ use std::io;
 use std::sync::{Arc, Mutex, Once};
 
 use dance_gateway::Config;
-use dance_gateway::config::LogNames;
+use dance_gateway::config::{LogNames, PolicySetting, ProfileSetting};
 use dance_testkit::{CertSpec, Fault};
 use dance_tls::ClientConfig;
 use tokio::io::AsyncReadExt as _;
 
 use crate::http::Http1;
 use crate::lab::{Lab, Running, SENSOR};
+use crate::time::Frozen;
 
 thread_local! {
     /// Where this thread's log goes. One subscriber serves the whole process: with one for each test, which lines are wanted at all
@@ -146,4 +147,113 @@ async fn with_a_warning_about_the_origin_but_none_about_a_request() {
     let mut http = Http1::new(gateway.connect(&client).await);
     assert_eq!(http.get("/break", &[]).await.status, 502);
     assert!(captured.text().contains("WARN") && captured.text().contains("status=502"), "{}", captured.text());
+}
+
+// SEC-16, SRV-23
+#[tokio::test]
+async fn when_a_client_is_withdrawn() {
+    let captured = Captured::begin();
+    let lab = Lab::new().await;
+    let time = Frozen::new();
+    let gateway = time.start(&lab, lab.config());
+    let client = lab.certificate(SENSOR, &lab.enrol_for(SENSOR, 60));
+    let mut http = Http1::new(gateway.connect(&client).await);
+    assert_eq!(http.get("/", &[]).await.status, 200);
+    lab.world.withdraw(SENSOR).unwrap();
+    time.pass(66).await;
+    gateway.told(2).await;
+    let lines = captured.verdicts();
+    for expected in [
+        "outcome=\"withdrawn\" reason=\"tlsa-absent\"",
+        "client_name=\"sensor7._device.example.com\"",
+        "owner_name=\"sensor7._device.example.com\"",
+        "peer=127.0.0.1:",
+        "cached=false",
+    ] {
+        assert!(lines[1].contains(expected), "{expected} in {}", lines[1]);
+    }
+    let ms = lines[1].split("ms=").nth(1).unwrap().trim();
+    assert!(ms.split(' ').next().unwrap().parse::<u32>().unwrap() >= 60_000, "{}", lines[1]);
+}
+
+// SEC-16, NAM-11
+#[tokio::test]
+async fn who_a_user_is_and_what_a_certificate_was_good_for() {
+    let captured = Captured::begin();
+    let lab = Lab::new().await;
+    let authority = dance_testkit::Authority::root("People").unwrap();
+    let path = lab.directory.path().join("ca.pem");
+    std::fs::write(&path, authority.pem()).unwrap();
+    let policy = PolicySetting::Optional;
+    let gateway = lab.start_with(Config { policy, user_mode: true, client_ca: Some(path), ..lab.config() });
+    lab.world.set_tlsa("_user.example.com", &[authority.tlsa_201().unwrap()], 300).unwrap();
+    let person = CertSpec::client("example.com").email("alice@example.com").issued_by(&authority).unwrap();
+    let alice = lab.certificate("_user.example.com", &person);
+    let stranger = CertSpec::client(SENSOR).self_signed().unwrap();
+    let ordinary = |identity| ClientConfig { client_id: None, ..lab.certificate(SENSOR, identity) };
+    for client in [alice, ordinary(&person), ordinary(&stranger)] {
+        assert_eq!(Http1::new(gateway.connect(&client).await).get("/", &[]).await.status, 200);
+    }
+    let lines = captured.verdicts();
+    for (line, expected) in [
+        "client_name=\"_user.example.com\" owner_name=\"_user.example.com\" identity=\"alice@example.com\"",
+        "reason=\"no-client-name\" certificate=\"accepted\"",
+        "reason=\"no-client-name\" certificate=\"path-no-issuer\"",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(lines[line].contains(expected), "{expected} in {}", lines[line]);
+    }
+    assert!(!captured.text().contains("WARN"), "{}", captured.text());
+}
+
+/// Two services of one machine, with keys of their own or one for both.
+async fn services(shared: bool, setting: LogNames) -> Captured {
+    let captured = Captured::begin();
+    let lab = Lab::new().await;
+    let gateway = lab.start_with(Config { log_names: setting, ..lab.config() });
+    let (smtp, imap) = ("_smtp-client.host.example.com", "_imap-client.host.example.com");
+    let one = lab.enrol(smtp);
+    let other = if shared { None } else { Some(lab.enrol(imap)) };
+    let other = other.as_ref().unwrap_or(&one);
+    lab.world.set_tlsa(imap, &[other.tlsa_311().unwrap()], 300).unwrap();
+    for _ in 0..2 {
+        for (name, identity) in [(smtp, &one), (imap, other)] {
+            let client = lab.certificate(name, identity);
+            assert_eq!(Http1::new(gateway.connect(&client).await).get("/", &[]).await.status, 200);
+        }
+    }
+    captured
+}
+
+// SEC-07
+#[tokio::test]
+async fn a_key_that_stands_for_several_services() {
+    let captured = services(true, LogNames::Full).await;
+    let warnings: Vec<_> = captured.verdicts().into_iter().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 1, "{}", captured.text());
+    let expected = "client_name=\"_imap-client.host.example.com\"";
+    assert!(warnings[0].contains(expected) && warnings[0].contains("before=\"_smtp-client\""), "{warnings:?}");
+
+    let captured = services(true, LogNames::Off).await;
+    assert!(
+        captured.text().contains("several services") && !captured.text().contains("client."),
+        "{}",
+        captured.text()
+    );
+    // Each with its own key: nothing to warn about.
+    assert!(!services(false, LogNames::Full).await.text().contains("WARN"));
+}
+
+// SEC-09
+#[tokio::test]
+async fn that_tls_1_2_is_on() {
+    let captured = Captured::begin();
+    let lab = Lab::new().await;
+    let profile = ProfileSetting::Draft2022;
+    drop(lab.start_with(Config { profile, ..lab.config() }));
+    assert!(!captured.text().contains("WARN"), "{}", captured.text());
+    drop(lab.start_with(Config { profile, tls12: true, ..lab.config() }));
+    assert!(captured.text().contains("WARN") && captured.text().contains("TLS 1.2 is on"), "{}", captured.text());
 }
