@@ -14,7 +14,7 @@ use dance_core::verdict::Verdict;
 use dance_testkit::{Authority, CertSpec, Fault, Identity};
 use dance_tls::TlsStream;
 use server::{NAME, Server, run_beside};
-use support::Ran;
+use support::{Ran, vector_section, vectors};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -221,6 +221,26 @@ async fn usages_with_a_name_check_need_the_name_in_the_certificate() {
     );
     publish(&server, &[&authority.tlsa_201().unwrap().to_string()]);
     assert_connected(&server, &with_certificate(&server, OTHER, "robot-").await, "record checked: 2 0 1");
+}
+
+// NAM-11
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_certificate_names_the_domain() {
+    let server = start().await;
+    let chain =
+        ["certs/leaf-user.pem", "certs/inter.pem", "certs/root.pem"].map(|file| fs::read(vectors(file)).unwrap());
+    fs::write(server.file("robot-cert.pem"), chain.concat()).unwrap();
+    fs::copy(vectors("keys/leaf.key.pem"), server.file("robot-key.pem")).unwrap();
+    let case = vector_section("user").into_iter().find(|case| case["expected"]["verdict"] == "authenticated").unwrap();
+    let record = case["rrset"][0].as_str().unwrap();
+    // Another name than the certificate's domain, and a name that is no user's.
+    for name in ["_user.org.example.com", "example.com.example.com"] {
+        server.dns.set_tlsa(name, &[record], 0).unwrap();
+        assert_refused(&server, &with_certificate(&server, name, "robot-").await, &["(san-mismatch)"]);
+    }
+    let name = case["client_name"].as_str().unwrap();
+    server.dns.set_tlsa(name, &[record], 0).unwrap();
+    assert_connected(&server, &with_certificate(&server, name, "robot-").await, "record checked: 2 0 1");
 }
 
 // CLI-01

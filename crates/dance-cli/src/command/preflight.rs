@@ -174,7 +174,17 @@ impl RecordOptions {
         };
         let owner = need.owner_name().clone();
         let lookup = progress::watch(format_args!("looking up {owner}"), resolver.lookup(&owner)).await;
-        let decision = need.answer(&lookup.answer, dance_resolver::now(), dance_resolver::path_builder());
+        let (now, paths) = (dance_resolver::now(), dance_resolver::path_builder());
+        let mut decision = need.answer(&lookup.answer, now, paths);
+        // Whether `_user` stands for the users of a domain is each server's own setting.
+        let users = Settings { matching: MatchOptions { user_mode: true, ..MatchOptions::default() }, ..settings };
+        if name.without_user_label().is_some()
+            && let Step::NeedTlsa(need) = users.start(presented)
+            && let found = need.answer(&lookup.answer, now, paths)
+            && let Verdict::Authenticated(_) = found.verdict
+        {
+            decision = found;
+        }
         let reason = match &decision.verdict {
             Verdict::Authenticated(client) => return Ok(Finding::Matches { owner, record: client.record().clone() }),
             Verdict::Unauthenticated(reason) | Verdict::NotDane(reason) | Verdict::Abort(reason) => *reason,
@@ -184,10 +194,8 @@ impl RecordOptions {
         }
         let refusal = Refusal::new(slot, presented, &decision, Some(&lookup));
         Ok(match up_to_roots(&decision.records, records(&lookup), presented, &name) {
-            Some(record) if reason != Reason::SanMismatch => {
-                Finding::Unknown(Doubt::ServersRoots { owner, record: record.clone() })
-            }
-            _ => Finding::Refused(refusal),
+            Some(record) => Finding::Unknown(Doubt::ServersRoots { owner, record: record.clone() }),
+            None => Finding::Refused(refusal),
         })
     }
 
