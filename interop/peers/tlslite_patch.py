@@ -6,9 +6,9 @@ Extensions are given as lists of extension_data in hexadecimal: an empty list se
 import json
 import os
 
-from tlslite import messages
+from tlslite import messages, tlsconnection
 from tlslite.api import HandshakeSettings, X509CertChain, parsePEMKey
-from tlslite.constants import AlertDescription, ExtensionType
+from tlslite.constants import AlertDescription, CipherSuite, ExtensionType
 from tlslite.errors import BaseTLSException, TLSLocalAlert, TLSRemoteAlert
 from tlslite.extensions import TLSExtension
 
@@ -29,12 +29,14 @@ class Extensions:
         return [bytes(e.extData).hex() for e in extensions or [] if e.extType == self.code_point]
 
 
-def settings(tls):
-    """Settings for one version of TLS. Certificate compression is off: tlslite-ng would use it unasked."""
+def settings(options):
+    """Settings for one version of TLS, and tlslite-ng's own by name. Certificate compression is off: it would be used unasked."""
     settings = HandshakeSettings()
     settings.certificate_compression_send = []
     settings.certificate_compression_receive = []
-    settings.minVersion = settings.maxVersion = {"1.2": (3, 3), "1.3": (3, 4)}[tls]
+    settings.minVersion = settings.maxVersion = {"1.1": (3, 2), "1.2": (3, 3), "1.3": (3, 4)}[options["tls"]]
+    for name, value in options.get("settings", {}).items():
+        setattr(settings, name, value)
     return settings
 
 
@@ -51,24 +53,26 @@ def credential(options):
 
 
 def add_to_certificate_entries(extensions, first, second):
-    """Puts extensions on the first and second entry of the one Certificate message that this process sends."""
-    create = messages.CertificateEntry.create
-    values = iter([first, second])
+    """Puts extensions on the first and second entry of each Certificate message that is sent."""
+    create = messages.Certificate.create
 
-    def patched(self, certificate, entry_extensions):
-        return create(self, certificate, list(entry_extensions) + extensions.make(next(values, [])))
+    def patched(self, *args, **kwargs):
+        create(self, *args, **kwargs)
+        for entry, values in zip(self.certificate_list, [first, second]):
+            entry.extensions = list(entry.extensions) + extensions.make(values)
+        return self
 
-    messages.CertificateEntry.create = patched
+    messages.Certificate.create = patched
 
 
 def add_to(message, extensions, values, condition=lambda message: True):
-    """Appends extensions to a hello or request when it is written."""
+    """Puts extensions before those of a hello or request when it is written: pre_shared_key has to stay last."""
     write = message.write
 
     def patched(self):
         # A ClientHello is written more than once: for its padding, and for the transcript.
         if condition(self) and not extensions.found(self.extensions):
-            self.extensions = list(self.extensions or []) + extensions.make(values)
+            self.extensions = extensions.make(values) + list(self.extensions or [])
         return write(self)
 
     if values:
@@ -87,6 +91,13 @@ def after_parse(message, record):
     message.parse = patched
 
 
+def certificates(message):
+    """Each certificate of a Certificate message with its extensions; TLS 1.2 has none of those."""
+    if message.certificate_list:
+        return [(entry.certificate, entry.extensions) for entry in message.certificate_list]
+    return [(each, []) for each in message.cert_chain.x509List] if message.cert_chain else []
+
+
 def spoil_certificate_verify():
     """Flips the last bit of the signature, which leaves its encoding whole."""
     create = messages.CertificateVerify.create
@@ -97,6 +108,39 @@ def spoil_certificate_verify():
         return create(self, signature, scheme)
 
     messages.CertificateVerify.create = patched
+
+
+def no_renegotiation_info():
+    """Leaves the signalling suite of RFC 5746 out of ClientHellos."""
+    write = messages.ClientHello.write
+
+    def patched(self):
+        self.cipher_suites = [s for s in self.cipher_suites if s != CipherSuite.TLS_EMPTY_RENEGOTIATION_INFO_SCSV]
+        return write(self)
+
+    messages.ClientHello.write = patched
+
+
+def log_secrets(path):
+    """Writes the secrets of TLS 1.3 in the format of SSLKEYLOGFILE."""
+    labels = {
+        b"c hs traffic": "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+        b"s hs traffic": "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+        b"c ap traffic": "CLIENT_TRAFFIC_SECRET_0",
+        b"s ap traffic": "SERVER_TRAFFIC_SECRET_0",
+    }
+    randoms = []
+    derive = tlsconnection.derive_secret
+
+    def patched(secret, label, *rest):
+        derived = derive(secret, label, *rest)
+        if bytes(label) in labels:
+            with open(path, "a", encoding="ascii") as file:
+                print(labels[bytes(label)], randoms[-1], bytes(derived).hex(), file=file)
+        return derived
+
+    after_parse(messages.ClientHello, lambda hello: randoms.append(bytes(hello.random).hex()))
+    tlsconnection.derive_secret = patched
 
 
 def no_empty_compress_certificate():

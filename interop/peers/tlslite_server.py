@@ -2,7 +2,7 @@
 address it listens on, then a line of JSON for its one connection.
 
 Options: tls, extension_type, certificate, key, signal, in_server_hello, in_hello_retry_request, in_encrypted_extensions,
-in_certificate, curves, refuse (an alert to send once the client is done).
+in_certificate, curves, settings (tlslite-ng's own), refuse (an alert to send once the client is done), key_log (a file).
 """
 
 import json
@@ -27,15 +27,16 @@ def main():
 
     def saw_certificate(message):
         result["entries"] = [
-            {"der": bytes(entry.certificate.writeBytes()).hex(), "extension": extensions.found(entry.extensions)}
-            for entry in message.certificate_list
-            if isinstance(entry, messages.CertificateEntry)
+            {"der": bytes(certificate.writeBytes()).hex(), "extension": extensions.found(its)}
+            for certificate, its in patch.certificates(message)
         ]
 
     def is_retry(hello):
         return bytes(hello.random) == patch.HELLO_RETRY_REQUEST
 
     patch.after_parse(messages.ClientHello, saw_client_hello)
+    if "key_log" in options:
+        patch.log_secrets(options["key_log"])
     patch.after_parse(messages.Certificate, saw_certificate)
     patch.no_empty_compress_certificate()
     patch.add_to(messages.CertificateRequest, extensions, options.get("signal", []))
@@ -45,7 +46,7 @@ def main():
     patch.add_to_certificate_entries(extensions, options.get("in_certificate", []), [])
 
     chain, key = patch.credential(options)
-    settings = patch.settings(options["tls"])
+    settings = patch.settings(options)
     settings.ticket_count = 0
     if "curves" in options:
         settings.eccCurves = settings.keyShares = options["curves"]

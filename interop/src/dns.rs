@@ -92,16 +92,26 @@ impl World {
         static SHARED: Mutex<Weak<World>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
-            let world = Arc::new(Self::start());
+            let world = Arc::new(Self::start(&[]));
             *shared = Arc::downgrade(&world);
             world
         })
     }
 
-    fn start() -> Self {
+    /// One whose zones hold these records too, given as zone and lines of presentation format.
+    #[must_use]
+    pub fn start(more: &[(&str, String)]) -> Self {
         let directory = TempDir::new().unwrap();
         let path = directory.path();
-        let delegations: String = ZONES.iter().map(|(zone, signer)| sign(path, zone, *signer)).collect();
+        let delegations: String = ZONES
+            .iter()
+            .map(|(zone, signer)| {
+                let more = more.iter().filter(|(of, _)| of == zone).map(|(_, records)| records.as_str());
+                let file = format!("{zone}.zone");
+                fs::write(path.join(&file), records(zone) + &more.collect::<String>()).unwrap();
+                sign(path, zone, &file, *signer)
+            })
+            .collect();
         let root = ". 300 SOA ns. hostmaster. 1 3600 600 86400 60\n. 300 NS ns.\nns. 300 A 127.0.0.1\n";
         fs::write(path.join("root.zone"), [root, &delegations].concat()).unwrap();
         let trust_anchor = sign_with_bind(path, ".", "root.zone");
@@ -150,17 +160,15 @@ impl World {
 }
 
 /// Signs a zone and gives its delegation: NS, glue and DS records for its parent.
-fn sign(directory: &Path, zone: &str, signer: Signer) -> String {
-    let file = format!("{zone}.zone");
-    fs::write(directory.join(&file), records(zone)).unwrap();
+fn sign(directory: &Path, zone: &str, file: &str, signer: Signer) -> String {
     let ds = match signer {
         Signer::Bind => {
-            sign_with_bind(directory, zone, &file);
+            sign_with_bind(directory, zone, file);
             fs::read_to_string(directory.join(format!("dsset-{zone}."))).unwrap()
         }
-        Signer::Ldns => sign_with_ldns(directory, zone, &file, &[]),
+        Signer::Ldns => sign_with_ldns(directory, zone, file, &[]),
         Signer::LdnsInThePast => {
-            sign_with_ldns(directory, zone, &file, &["-i", "20200101000000", "-e", "20200201000000"])
+            sign_with_ldns(directory, zone, file, &["-i", "20200101000000", "-e", "20200201000000"])
         }
         Signer::Unsigned => {
             fs::rename(directory.join(file), directory.join(format!("{zone}.signed"))).unwrap();

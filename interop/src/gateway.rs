@@ -118,6 +118,12 @@ impl Gateway {
     /// Starts a gateway that admits every name of the world's zones. `more` holds further settings, as lines of TOML.
     #[must_use]
     pub fn start(world: &World, dns: &Dns, more: &str) -> Self {
+        Self::start_with(dns, &world.trust_anchor, more)
+    }
+
+    /// As [`start`](Self::start), with another trust anchor.
+    #[must_use]
+    pub fn start_with(dns: &Dns, trust_anchor: &Path, more: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let server = ServerCertificate::new(directory.path(), [2020, 2049]);
         let origin = Origin::start();
@@ -134,7 +140,7 @@ resolver = [\"{}\"]
 mode = \"{}\"
 trust-anchor = {:?}
 ",
-            server.certificate, server.key, origin.address, dns.resolver, dns.mode, world.trust_anchor
+            server.certificate, server.key, origin.address, dns.resolver, dns.mode, trust_anchor
         );
         fs::write(&file, settings).unwrap();
         let mut command = dance();

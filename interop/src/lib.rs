@@ -3,9 +3,14 @@
 //! `cargo xtask test --only interop` installs those programs and runs the tests.
 #![allow(clippy::unwrap_used, reason = "support code of tests: a failure here is a failed test")]
 
+pub mod case;
 pub mod chains;
+pub mod clients;
 pub mod dns;
 pub mod gateway;
 pub mod openssl;
+pub mod organisation;
 pub mod process;
+pub mod rustls;
 pub mod tlslite;
+pub mod wire;
