@@ -103,6 +103,8 @@ pub struct Gateway {
     pub server: ServerCertificate,
     daemon: Daemon,
     verdicts_seen: Mutex<usize>,
+    /// It is needed as long as the gateway is.
+    _world: Option<Arc<World>>,
     _directory: TempDir,
 }
 
@@ -117,8 +119,8 @@ pub struct Dns {
 impl Gateway {
     /// Starts a gateway that admits every name of the world's zones. `more` holds further settings, as lines of TOML.
     #[must_use]
-    pub fn start(world: &World, dns: &Dns, more: &str) -> Self {
-        Self::start_with(dns, &world.trust_anchor, more)
+    pub fn start(world: &Arc<World>, dns: &Dns, more: &str) -> Self {
+        Self { _world: Some(world.clone()), ..Self::start_with(dns, &world.trust_anchor, more) }
     }
 
     /// As [`start`](Self::start), with another trust anchor.
@@ -146,12 +148,12 @@ trust-anchor = {:?}
         let mut command = dance();
         let daemon = Daemon::start(command.args(["gateway", "--log-format", "json", "--config"]).arg(file));
         let address = daemon.wait_for("address", |line| field(line, "addr")?.as_str().map(str::to_owned));
-        Self { address, origin, server, daemon, verdicts_seen: Mutex::new(0), _directory: directory }
+        Self { address, origin, server, daemon, verdicts_seen: Mutex::new(0), _world: None, _directory: directory }
     }
 
     /// One with the validating unbound, and its own validation on top.
     #[must_use]
-    pub fn validating(world: &World, more: &str) -> Self {
+    pub fn validating(world: &Arc<World>, more: &str) -> Self {
         Self::start(world, &Dns { resolver: world.validating, mode: "validate" }, more)
     }
 

@@ -11,6 +11,6 @@ pub mod gateway;
 pub mod openssl;
 pub mod organisation;
 pub mod process;
-pub mod rustls;
+pub mod rustls_client;
 pub mod tlslite;
 pub mod wire;
