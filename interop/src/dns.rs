@@ -4,12 +4,12 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::process::{Daemon, PATIENCE, program, run_ok};
+use crate::process::{Daemon, PATIENCE, program, run_ok, shared};
 
 /// SHA-256 of spec/vectors/keys/ee-p256.spki.der.
 const EE_P256: &str = "ee13f22ee41a355ee24a5f75c5659504191fc9deb93bcfb363ff6feec3856e93";
@@ -90,12 +90,7 @@ impl World {
     #[must_use]
     pub fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<World>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.upgrade().unwrap_or_else(|| {
-            let world = Arc::new(Self::start(&[]));
-            *shared = Arc::downgrade(&world);
-            world
-        })
+        shared(&SHARED, || Self::start(&[]))
     }
 
     /// One whose zones hold these records too, given as zone and lines of presentation format.

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Longest time that anything on loopback may take. Only a hang ever uses it up.
@@ -43,6 +43,16 @@ pub fn program(name: &str) -> Command {
     let mut directories = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     let found = directories.find_map(|directory| Some(directory.join(name)).filter(|file| file.is_file()));
     Command::new(found.unwrap_or_else(|| panic!("{name} is missing: `cargo xtask test --only interop` installs it")))
+}
+
+/// What the tests of a process share while any of them runs; ended when the last lets go of it.
+pub fn shared<T>(slot: &Mutex<Weak<T>>, start: impl FnOnce() -> T) -> Arc<T> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    slot.upgrade().unwrap_or_else(|| {
+        let started = Arc::new(start());
+        *slot = Arc::downgrade(&started);
+        started
+    })
 }
 
 /// Cargo's target directory, from where this test runs: TARGET/debug/deps/test.

@@ -37,7 +37,8 @@ pub enum Outcome {
 /// Asks for a page. The gateway's certificate is verified.
 #[must_use]
 pub fn ask(gateway: &Gateway, wire: Wire, credential: &Credential, form: Form) -> Outcome {
-    let connection = ClientConnection::new(Arc::new(config(gateway, wire, credential, form)), "localhost".try_into().unwrap());
+    let connection =
+        ClientConnection::new(Arc::new(config(gateway, wire, credential, form)), "localhost".try_into().unwrap());
     let socket = TcpStream::connect(&gateway.address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut stream = StreamOwned::new(connection.unwrap(), socket);

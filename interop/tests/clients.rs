@@ -70,7 +70,11 @@ fn nobody_or_refused(settings: &str, wire: Wire) {
             let verdict = gateway.next_verdict();
             assert_eq!(seen, expected, "{who} under {policy}, {settings}: {verdict}");
             assert_eq!(verdict["reason"], "no-client-name", "{who}: {verdict}");
-            assert_eq!(verdict["outcome"], if policy == "require" { "refused" } else { "not-dane" }, "{who}: {verdict}");
+            assert_eq!(
+                verdict["outcome"],
+                if policy == "require" { "refused" } else { "not-dane" },
+                "{who}: {verdict}"
+            );
             assert!(verdict["queries"].is_null(), "{who}: {verdict}");
             number += usize::from(seen == Seen::Nobody);
             assert_eq!(gateway.origin.requests().len(), number, "{who}");

@@ -85,8 +85,14 @@ fn a_broken_or_expired_zone_lets_nobody_in() {
         check(
             &gateway,
             &[
-                (presenting(&gateway, &Credential::right(), "sensor7._device.broken.example"), Expected::refused("dnssec-bogus")),
-                (presenting(&gateway, &Credential::right(), "sensor7._device.expired.example"), Expected::refused("dnssec-bogus")),
+                (
+                    presenting(&gateway, &Credential::right(), "sensor7._device.broken.example"),
+                    Expected::refused("dnssec-bogus"),
+                ),
+                (
+                    presenting(&gateway, &Credential::right(), "sensor7._device.expired.example"),
+                    Expected::refused("dnssec-bogus"),
+                ),
                 (presenting(&gateway, &Credential::right(), good), Expected::page(good)),
             ],
         );

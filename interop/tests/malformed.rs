@@ -119,7 +119,11 @@ fn profile_2022() {
     cases.extend(places());
     cases.extend([
         case("b: no name", json!({"in_certificate": ["00"]}), undecodable()),
-        case("k: in ClientHello too", json!({"in_client_hello": [other], "in_certificate": [good]}), Expected::page(NAME)),
+        case(
+            "k: in ClientHello too",
+            json!({"in_client_hello": [other], "in_certificate": [good]}),
+            Expected::page(NAME),
+        ),
     ]);
     run("profile = \"2022\"", Wire::Tls13, &cases);
 }
@@ -135,7 +139,10 @@ fn published_vectors() {
 fn vectors(profile: &str, message: &str) -> Vec<Case> {
     let vectors: Value = serde_json::from_slice(&fs::read(vector("vectors.json")).unwrap()).unwrap();
     let rows = vectors["extension"].as_array().unwrap().iter().filter(|row| {
-        row["profile"] == profile && row["message"] == message && row["sender"] == "client" && row["verdict"] == "reject"
+        row["profile"] == profile
+            && row["message"] == message
+            && row["sender"] == "client"
+            && row["verdict"] == "reject"
     });
     // Needs a server that sends no signal.
     let rows = rows.filter(|row| row["alert"] != "unsupported_extension");

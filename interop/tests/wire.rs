@@ -39,7 +39,8 @@ fn the_signal_stands_in_the_certificate_request_and_nowhere_else() {
         assert_eq!(gateway.next_verdict()["reason"], "no-client-name");
 
         let messages = tap.dissected(directory.path(), Some(&keys));
-        let server = ["Server Hello", "Encrypted Extensions", "Certificate Request", "Certificate", "Certificate Verify"];
+        let server =
+            ["Server Hello", "Encrypted Extensions", "Certificate Request", "Certificate", "Certificate Verify"];
         let client = ["Finished", "Certificate", "Certificate Verify", "Finished"];
         assert_eq!(names(&messages), [&["Client Hello"], &server[..], &client[..]].concat());
         assert_eq!(places(&messages), [("Certificate Request", vec![signal.to_owned()])]);
@@ -72,7 +73,11 @@ fn the_name_stands_on_the_first_certificate_and_nowhere_else() {
         // Of three certificates, before the second.
         let client = messages.iter().rfind(|message| message.name == "Certificate").unwrap();
         let line = |text: &str| client.lines.iter().position(|line| line.contains(text)).unwrap();
-        assert_eq!(client.lines.iter().filter(|line| line.starts_with("Certificate Length: ")).count(), 3, "{client:#?}");
+        assert_eq!(
+            client.lines.iter().filter(|line| line.starts_with("Certificate Length: ")).count(),
+            3,
+            "{client:#?}"
+        );
         let second = client.lines.iter().rposition(|line| line.starts_with("Certificate Length: ")).unwrap();
         assert!(line("Type: Unknown") < second, "{client:#?}");
         assert!(!names(&messages).contains(&"Encrypted Handshake Message"), "{messages:#?}");
