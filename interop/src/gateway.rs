@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::case::Credential;
 use crate::dns::World;
 use crate::process::{Daemon, dance};
 
@@ -128,6 +129,20 @@ impl Gateway {
     pub fn start_with(dns: &Dns, trust_anchor: &Path, more: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let server = ServerCertificate::new(directory.path(), [2020, 2049]);
+        Self::launch(directory, server, dns, trust_anchor, more)
+    }
+
+    /// One with an RSA key and a certificate that is not for `localhost`.
+    #[must_use]
+    pub fn with_rsa_key(world: &Arc<World>, more: &str) -> Self {
+        let dns = Dns { resolver: world.validating, mode: "validate" };
+        let Credential { certificate, key } = Credential::of_vectors("ee-rsa2048");
+        let server = ServerCertificate { certificate, key };
+        let gateway = Self::launch(TempDir::new().unwrap(), server, &dns, &world.trust_anchor, more);
+        Self { _world: Some(world.clone()), ..gateway }
+    }
+
+    fn launch(directory: TempDir, server: ServerCertificate, dns: &Dns, trust_anchor: &Path, more: &str) -> Self {
         let origin = Origin::start();
         let file = directory.path().join("gateway.toml");
         let settings = format!(

@@ -103,6 +103,12 @@ fn the_signal_of_2022_is_tolerated() {
     nobody_or_refused("profile = \"2022\"", Wire::Tls13);
 }
 
+// SRV-03, SRV-04, SRV-05, SRV-06, HTTP-01, HTTP-05
+#[test]
+fn without_the_extension_tls_12_has_no_signal() {
+    nobody_or_refused("profile = \"2022\"\ntls12 = true", Wire::Tls12);
+}
+
 // CID-02, CID-03, SRV-01, SRV-16, SRV-17, SRV-19, SRV-21
 #[test]
 fn openssl_traces_one_request_with_the_signal_and_no_ticket() {

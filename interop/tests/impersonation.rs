@@ -30,7 +30,11 @@ const FORMS: [Form; 6] = [
 const MUCH_USED: [Form; 2] = [TA_CERT, EE_KEY];
 
 /// Settings that differ in what is on the wire.
-const WIRES: [(&str, Wire); 2] = [("profile = \"current\"", Wire::Tls13), ("profile = \"2022\"", Wire::Tls13)];
+const WIRES: [(&str, Wire); 3] = [
+    ("profile = \"current\"", Wire::Tls13),
+    ("profile = \"2022\"", Wire::Tls13),
+    ("profile = \"2022\"\ntls12 = true", Wire::Tls12),
+];
 
 struct Lab {
     world: Arc<World>,

@@ -128,12 +128,21 @@ fn profile_2022() {
     run("profile = \"2022\"", Wire::Tls13, &cases);
 }
 
+// CID-07, CID-08, CID-09, CID-17, NAM-03, NAM-05
+#[test]
+fn profile_2022_over_tls_12() {
+    let mut cases = forms("in_client_hello");
+    cases.push(case("b: no name", json!({"in_client_hello": ["00"]}), undecodable()));
+    run("profile = \"2022\"\ntls12 = true", Wire::Tls12, &cases);
+}
+
 /// What the published vectors say of a client's extension, each over a handshake.
 // CID-06, CID-07, CID-08, CID-17
 #[test]
 fn published_vectors() {
     run("profile = \"current\"", Wire::Tls13, &vectors("current", "CT"));
     run("profile = \"2022\"", Wire::Tls13, &vectors("2022", "CT"));
+    run("profile = \"2022\"\ntls12 = true", Wire::Tls12, &vectors("2022", "CH"));
 }
 
 fn vectors(profile: &str, message: &str) -> Vec<Case> {

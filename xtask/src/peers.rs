@@ -16,6 +16,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nsd", "nsd"),
     ("openssl", "openssl"),
     ("python3", "python3"),
+    ("text2pcap", "wireshark-common"),
+    ("tshark", "tshark"),
     ("unbound", "unbound"),
 ];
 
