@@ -243,23 +243,31 @@ fn two_organisations_with_the_same_names_do_not_mix() {
 fn a_service_s_client_is_nobody_to_another_service() {
     let lab = Lab::shared();
     let [smtp, https] = [&lab.smtp, &lab.https].map(|issued| lab.own(issued));
-    for (settings, wire) in WIRES {
-        let before = lab.world.queries(SMTP);
+    for (number, (settings, wire)) in WIRES.into_iter().enumerate() {
+        let unseen = format!("_smtp-client.unseen{number}.svc.example.com");
         let to_https = lab.gateway(&format!("service-label = \"https-client\"\n{settings}"));
         check(
             &to_https,
             &[
                 (naming(&to_https, wire, &smtp, SMTP), Expected::refused("wrong-service-label")),
+                (naming(&to_https, wire, &smtp, &unseen), Expected::refused("wrong-service-label")),
                 (naming(&to_https, wire, &smtp, HTTPS), Expected::refused("no-match")),
                 (naming(&to_https, wire, &https, HTTPS), Expected::page(HTTPS)),
             ],
         );
-        assert_eq!(lab.world.queries(SMTP), before);
+        assert_eq!(lab.world.queries(&unseen), 0);
         // At its own service, and at one that guards nothing.
         for guard in ["service-label = \"smtp-client\"", ""] {
             let gateway = lab.gateway(&format!("{guard}\n{settings}"));
-            check(&gateway, &[(naming(&gateway, wire, &smtp, SMTP), Expected::page(SMTP))]);
+            check(
+                &gateway,
+                &[
+                    (naming(&gateway, wire, &smtp, SMTP), Expected::page(SMTP)),
+                    (naming(&gateway, wire, &smtp, &unseen), Expected::refused("tlsa-absent")),
+                ],
+            );
         }
+        assert_eq!(lab.world.queries(&unseen), 2);
     }
 }
 
