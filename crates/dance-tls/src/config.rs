@@ -56,7 +56,7 @@ pub struct ServerConfig {
     /// ALPN protocols, in order of preference. Empty: none is negotiated.
     pub alpn: Vec<Vec<u8>>,
     /// Key exchange groups in OpenSSL's notation, in order of preference. `None`: X25519, X25519MLKEM768, secp256r1,
-    /// secp384r1.
+    /// secp384r1. In TLS 1.2 the curves of certificates must be among them too (RFC 8422 section 5.1).
     pub groups: Option<String>,
     /// How TLS 1.3 clients may resume (requirements 4.2 step 2, `bound`). `None`: not at all.
     pub resumption: Option<Arc<dyn Resumption>>,
@@ -158,7 +158,7 @@ pub struct ClientConfig {
     /// ALPN protocols to offer. Empty: none.
     pub alpn: Vec<Vec<u8>>,
     /// Key exchange groups in OpenSSL's notation. `None`: OpenSSL's default, which offers the post-quantum hybrid
-    /// first.
+    /// first. In TLS 1.2 the curves of certificates must be among them too (RFC 8422 section 5.1).
     pub groups: Option<String>,
     /// Whether to resume with servers that allow it, in TLS 1.3. Nothing is sent that the server could take for a
     /// request before it has answered (early data).

@@ -16,7 +16,7 @@ use dance_tls::{
     DaneMode, Resumed, ServerConfig, ServerVerification, TrustAnchors,
 };
 use openssl::pkey::PKey;
-use openssl::ssl::{ExtensionContext, Ssl, SslContext, SslMethod, SslVersion};
+use openssl::ssl::{ExtensionContext, Ssl, SslContext, SslContextBuilder, SslMethod, SslVersion};
 use openssl::x509::X509;
 use tokio_openssl::SslStream;
 
@@ -208,19 +208,24 @@ async fn unanswered_client_hello_is_no_signal() {
     echo(&mut server, &mut client.unwrap()).await;
 }
 
-// C3: signalled, but nobody asked for a certificate: that is no DANE either.
-#[tokio::test]
-async fn signal_without_request_is_none() {
+/// A server that knows nothing of DANE and no TLS 1.3, and by what it is trusted.
+fn plain_server(set: impl FnOnce(&mut SslContextBuilder)) -> (SslContext, TrustAnchors) {
     let made = rcgen::generate_simple_self_signed([SERVER.to_owned()]).unwrap();
     let mut ctx = SslContext::builder(SslMethod::tls_server()).unwrap();
     ctx.set_certificate(&X509::from_der(made.cert.der()).unwrap()).unwrap();
-    let key = PKey::private_key_from_der(made.signing_key.serialized_der()).unwrap();
-    ctx.set_private_key(&key).unwrap();
+    ctx.set_private_key(&PKey::private_key_from_der(made.signing_key.serialized_der()).unwrap()).unwrap();
     ctx.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
-    let context = ExtensionContext::CLIENT_HELLO | ExtensionContext::TLS1_2_SERVER_HELLO;
-    ctx.add_custom_ext(TYPE, context, |_, _, _| Ok(Some([])), |_, _, _, _| Ok(())).unwrap();
-    let ctx = ctx.build();
-    let roots = TrustAnchors::parse(made.cert.pem().as_bytes()).unwrap();
+    set(&mut ctx);
+    (ctx.build(), TrustAnchors::parse(made.cert.pem().as_bytes()).unwrap())
+}
+
+// C3: signalled, but nobody asked for a certificate: that is no DANE either.
+#[tokio::test]
+async fn signal_without_request_is_none() {
+    let (ctx, roots) = plain_server(|ctx| {
+        let context = ExtensionContext::CLIENT_HELLO | ExtensionContext::TLS1_2_SERVER_HELLO;
+        ctx.add_custom_ext(TYPE, context, |_, _, _| Ok(Some([])), |_, _, _, _| Ok(())).unwrap();
+    });
     for require_signal in [false, true] {
         let config =
             ClientConfig { server_verification: ServerVerification::Roots(roots.clone()), require_signal, ..config() };
@@ -340,6 +345,25 @@ async fn legacy_servers_are_refused() {
         assert!(matches!(error, ConnectError::LegacyHandshake), "{extension_type}: {error:?}");
         assert!(matches!(server, AcceptError::PeerAlert(alert) if alert.code() == 40), "{server:?}");
         assert!(seen.lock().unwrap().is_empty(), "no Certificate");
+    }
+}
+
+// SRV-24 at the client's end: a server that has no AEAD with ECDHE to offer.
+#[tokio::test]
+async fn servers_without_a_good_suite_are_not_spoken_to() {
+    for (suites, spoken) in [("ECDHE-ECDSA-AES128-SHA256", false), ("ECDHE-ECDSA-AES128-GCM-SHA256", true)] {
+        let (ctx, roots) = plain_server(|ctx| ctx.set_cipher_list(suites).unwrap());
+        let config = ClientConfig { server_verification: ServerVerification::Roots(roots), ..config() };
+        let (client, server) = tcp().await;
+        let mut server = SslStream::new(Ssl::new(&ctx).unwrap(), server).unwrap();
+        let connector = Connector::new(&config).unwrap();
+        let server = async move { Pin::new(&mut server).accept().await };
+        let (accepted, connected) = tokio::join!(server, connector.connect(SERVER, client));
+        assert_eq!(accepted.is_ok(), spoken);
+        match connected {
+            Ok(client) => assert_eq!(client.negotiated().cipher_suite, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+            Err(error) => assert!(!spoken && matches!(error, ConnectError::PeerAlert(alert) if alert.code() == 40)),
+        }
     }
 }
 
