@@ -90,6 +90,7 @@ fn settings_that_give_away_too_much_or_too_little() {
     ] {
         assert!(matches!(error(config), ConfigError::NameInClientHello));
     }
+    assert!(matches!(error(ClientConfig { tls12: false, tls13: false, ..config() }), ConfigError::NoVersion));
     // The name from the certificate, where the ClientHello has to leave it out.
     let two = ["device1.example.com", "device2.example.com"];
     for (credential, found) in [
