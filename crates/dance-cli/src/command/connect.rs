@@ -29,13 +29,16 @@ EXAMPLES:
         --cert sensor7._device.example.com.cert.pem --key sensor7._device.example.com.key.pem
     dance connect 127.0.0.1:8443 --server-name localhost --server-ca ca.pem \\
         --name sensor7._device.example.com --key sensor7._device.example.com.key.pem </dev/null
+    dance connect old.example.net:8443 --profile 2022 --tls12 --name-in-certificate \\
+        --cert sensor7._device.example.com.cert.pem --key sensor7._device.example.com.key.pem
 
-    In TLS 1.3 the server decides about the client after the handshake: success is what the server
-    sends, or its orderly close.
+    With a name, the client's own TLSA record is looked up first: what servers would refuse is not
+    sent. In TLS 1.3 the server decides about the client after the handshake: success is
+    what the server sends, or its orderly close.
 
 EXIT CODES:
     0  the connection was used and closed in order
-    1  the server refused this client, or is not the one that was meant
+    1  the server refused this client, or would have, or is not the one that was meant
     2  wrong usage, or a certificate or key that cannot be used
     3  the connection failed";
 

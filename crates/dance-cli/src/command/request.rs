@@ -54,13 +54,17 @@ EXAMPLES:
         -H 'content-type: application/json' \\
         --name sensor7._device.example.com --key sensor7._device.example.com.key.pem
 
-    Speaks HTTP/2 or HTTP/1.1, whichever the server prefers. Redirections are not followed:
+    dance request https://gateway.example.net/whoami --name sensor7._device.example.com \\
+        --key old.key.pem --next-key new.key.pem
+
+    With a name, the client's own TLSA record is looked up first: what servers would refuse is not
+    sent. Speaks HTTP/2 or HTTP/1.1, whichever the server prefers. Redirections are not followed:
     another server would learn the client's name.
 
 EXIT CODES:
     0  a response with a status below 400
-    1  a response with a status of 400 or more; or the server refused this client, or is not the
-       one that was meant
+    1  a response with a status of 400 or more; or the server refused this client, or would have,
+       or is not the one that was meant
     2  wrong usage, or a certificate or key that cannot be used
     3  the connection failed";
 
