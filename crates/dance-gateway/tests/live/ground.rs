@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dance_core::clientid::{Profile, TlsVersion};
+use dance_core::clientid::Profile;
 use dance_core::name::OwnerName;
 use dance_core::policy::{OnLookupFailure, Policy};
 use dance_core::reason::Reason;
 use dance_core::verdict::{Presented, Verdict};
 use dance_gateway::Config;
-use dance_gateway::config::{DnsConfig, LimitsConfig, OnLookupFailureSetting, PolicySetting, ProfileSetting};
+use dance_gateway::config::{DnsConfig, LimitsConfig, OnLookupFailureSetting, PolicySetting};
 use dance_gateway::duration::Span;
 use dance_resolver::{Lookup, Resolver, ResolverConfig, Servers, TlsaSource, TrustAnchorSource};
 use dance_testkit::Identity;
@@ -235,10 +235,6 @@ impl Ground {
 
     fn config(&self, setting: Setting) -> Config {
         let mut config = Config {
-            profile: match setting.wire.profile {
-                Profile::Current => ProfileSetting::Current,
-                Profile::Draft2022 => ProfileSetting::Draft2022,
-            },
             policy: match setting.policy {
                 Policy::Require => PolicySetting::Require,
                 Policy::Optional => PolicySetting::Optional,
@@ -247,11 +243,10 @@ impl Ground {
                 OnLookupFailure::Abort => OnLookupFailureSetting::Abort,
                 OnLookupFailure::Unauthenticated => OnLookupFailureSetting::Unauthenticated,
             },
-            ..self.lab.config()
+            ..setting.wire.config(&self.lab)
         };
         // Requiring DANE of clients of TLS 1.2 that cannot do it is a setting that the gateway does not take.
-        let useless = setting.wire.profile == Profile::Current && setting.policy == Policy::Require;
-        config.tls12 = setting.wire.version == TlsVersion::Tls12 && !useless;
+        config.tls12 &= setting.wire.profile == Profile::Draft2022 || setting.policy == Policy::Optional;
         config.allow.push(crate::wire::LONGEST.to_owned());
         if setting.dns == Dns::Impatient {
             config.dns.timeout = Span(Duration::from_millis(50));
@@ -338,6 +333,11 @@ impl Gate {
     pub(crate) async fn under_way(&self, look_ups: usize) {
         let mut count = self.under_way.subscribe();
         timeout(SOON, count.wait_for(|count| *count == look_ups)).await.unwrap().unwrap();
+    }
+
+    /// Lets so many look-ups pass.
+    pub(crate) fn open(&self, look_ups: usize) {
+        self.permits.add_permits(look_ups);
     }
 }
 

@@ -9,9 +9,12 @@
 mod lab;
 
 mod ground;
+mod records;
 mod vectors;
 mod wire;
 
 mod decisions;
 mod extensions;
+mod flights;
 mod messages;
+mod peers;

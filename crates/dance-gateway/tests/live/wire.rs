@@ -2,6 +2,8 @@
 
 use dance_core::clientid::{ClientForm, ExtensionType, Profile, TlsVersion};
 use dance_core::name::ClientName;
+use dance_gateway::Config;
+use dance_gateway::config::ProfileSetting;
 use dance_testkit::Identity;
 use dance_tls::misbehave::{self, CERTIFICATE_REQUEST, CLIENT_HELLO, ENCRYPTED_EXTENSIONS};
 use dance_tls::{ClientConfig, Connector};
@@ -29,6 +31,18 @@ impl Wire {
     pub(crate) const DRAFT_TLS12: Self = Self { profile: Profile::Draft2022, version: TlsVersion::Tls12 };
     /// Every way in which a client can say its name.
     pub(crate) const ALL: [Self; 3] = [Self::CURRENT, Self::DRAFT, Self::DRAFT_TLS12];
+
+    /// A gateway that speaks it.
+    pub(crate) fn config(self, lab: &Lab) -> Config {
+        Config {
+            profile: match self.profile {
+                Profile::Current => ProfileSetting::Current,
+                Profile::Draft2022 => ProfileSetting::Draft2022,
+            },
+            tls12: self.version == TlsVersion::Tls12,
+            ..lab.config()
+        }
+    }
 }
 
 /// What a client presents.
@@ -65,7 +79,13 @@ pub(crate) fn retried(
     Connector::new(&ClientConfig { groups, ..config(lab, wire, credential, name, identity) }).unwrap()
 }
 
-fn config(lab: &Lab, wire: Wire, credential: Credential, name: Option<&str>, identity: &Identity) -> ClientConfig {
+pub(crate) fn config(
+    lab: &Lab,
+    wire: Wire,
+    credential: Credential,
+    name: Option<&str>,
+    identity: &Identity,
+) -> ClientConfig {
     let any = "a.example.com";
     let config = match credential {
         Credential::X509 => lab.certificate(any, identity),
