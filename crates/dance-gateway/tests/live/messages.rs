@@ -65,7 +65,7 @@ fn connector(ground: &Ground, profile: Profile, credential: Option<ClientCredent
     Connector::new(&ClientConfig { profile: profile.into(), ..config }).unwrap()
 }
 
-// CID-02, CID-03, CID-04, CID-06, CID-09, CID-14, CID-17, SRV-04, SRV-05, SRV-06, SRV-19
+// CID-02, CID-03, CID-04, CID-06, CID-09, CID-14, CID-17, SRV-04, SRV-05, SRV-06
 #[tokio::test]
 async fn end_as_the_cases_say() {
     let mut ground = Ground::new().await;

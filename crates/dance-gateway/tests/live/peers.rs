@@ -8,22 +8,23 @@ use dance_core::clientid::{ExtensionType, ExtensionTypes, TlsVersion};
 use dance_core::policy::Policy;
 use dance_core::reason::Reason;
 use dance_gateway::Config;
-use dance_gateway::config::{ExtensionTypeSetting, LimitsConfig};
-use dance_testkit::CertSpec;
+use dance_gateway::config::{ExtensionTypeSetting, LimitsConfig, PolicySetting};
+use dance_testkit::{CertSpec, Identity};
 use dance_tls::misbehave::{self, CERTIFICATE_VERIFY, FINISHED};
 use dance_tls::{ClientConfig, Connector};
 use openssl::pkey::PKey;
-use openssl::ssl::{ExtensionContext, Ssl, SslContext, SslMethod};
+use openssl::ssl::{ExtensionContext, Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslVersion};
 use openssl::x509::X509;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_openssl::SslStream;
 
 use crate::ground::{End, Gated, Ground, Row, Setting, probe};
-use crate::lab::{Lab, SENSOR, SOON};
-use crate::records::{self, Cut};
-use crate::wire::{self, Credential, TYPE, Wire, says_in_client_hello};
+use crate::lab::{Lab, Running, SENSOR, SOON};
+use crate::records::{self, Cut, alert_in};
+use crate::wire::{self, Credential, TYPE, Wire, says, says_in_client_hello};
 
 /// A second code point, of a listener that takes two.
 const OTHER_TYPE: u16 = 0xff5a;
@@ -136,6 +137,112 @@ async fn that_use_two_code_points_at_once_are_refused() {
             assert_eq!((lab.origin.seen().len(), lab.world.tlsa_queries()), (seen, asked), "{about}");
         }
     }
+}
+
+// NAM-09: one name there must be, and no more than one, and it must be one that could be said.
+#[tokio::test]
+async fn that_leave_their_name_to_a_certificate_must_have_one_there() {
+    let mut ground = Ground::new().await;
+    let alone = CertSpec::client(SENSOR);
+    let certificates = [
+        (alone.clone(), true),
+        (alone.clone().dns_names(&[]), false),
+        (alone.clone().dns_names(&[SENSOR, "other._device.example.com"]), false),
+        (alone.clone().dns_names(&["*._device.example.com"]), false),
+        (alone.dns_names(&["sensor7"]), false),
+    ];
+    for (spec, named) in certificates {
+        let identity = spec.self_signed().unwrap();
+        ground.lab.world.set_tlsa(SENSOR, &[identity.tlsa_311().unwrap()], 0).unwrap();
+        for wire in [Wire::DRAFT, Wire::DRAFT_TLS12] {
+            let honest = ground.client(wire, Credential::X509, Some(SENSOR), &identity);
+            let client = says(&honest, wire, &[&[]]);
+            for policy in [Policy::Require, Policy::Optional] {
+                let expected = match (named, policy) {
+                    (true, _) => Row::authenticated(SENSOR),
+                    (false, Policy::Require) => Row::refused(Reason::NoNameInCertificate, 40),
+                    (false, Policy::Optional) => Row::anonymous("unauthenticated", Reason::NoNameInCertificate),
+                };
+                let about = format!("{spec:?}; {wire:?}, {policy:?}");
+                ground.check(Setting::new(wire, policy), &client, &expected, &about).await;
+            }
+        }
+    }
+    assert_eq!(ground.finish(), 5 * 2 * 2);
+}
+
+/// What such a client of TLS 1.2 gets for its request: a status, or an alert.
+async fn old_client(gateway: &Running, identity: &Identity, set: impl Fn(&mut SslContextBuilder)) -> Result<(), i32> {
+    let mut ctx = SslContext::builder(SslMethod::tls_client()).unwrap();
+    ctx.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+    ctx.set_certificate(&X509::from_der(identity.leaf_der()).unwrap()).unwrap();
+    ctx.set_private_key(&PKey::private_key_from_pem(identity.key_pem().as_bytes()).unwrap()).unwrap();
+    let places = ExtensionContext::CLIENT_HELLO | ExtensionContext::TLS1_2_SERVER_HELLO;
+    ctx.add_custom_ext(TYPE, places, |_, _, _| Ok(Some(named(SENSOR))), |_, _, _, _| Ok(())).unwrap();
+    set(&mut ctx);
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let mut tls = SslStream::new(Ssl::new(&ctx.build()).unwrap(), stream).unwrap();
+    if let Err(error) = timeout(SOON, Pin::new(&mut tls).connect()).await.unwrap() {
+        return Err(alert_in(&error).unwrap_or_default());
+    }
+    tls.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert_eq!(timeout(SOON, tls.read_u8()).await.unwrap().unwrap(), b'H');
+    Ok(())
+}
+
+// SRV-02, SRV-03, SRV-24, SEC-09, SEC-10
+#[tokio::test]
+async fn of_an_older_kind_are_let_in_only_as_far_as_is_safe() {
+    /// SSL_OP_NO_EXTENDED_MASTER_SECRET.
+    const NO_EXTENDED_MASTER_SECRET: SslOptions = SslOptions::from_bits_retain(1);
+    type Change = fn(&mut SslContextBuilder);
+    let modern: Change = |_| {};
+    let old: [Change; 4] = [
+        |ctx| _ = ctx.set_options(NO_EXTENDED_MASTER_SECRET),
+        |ctx| ctx.set_cipher_list("ECDHE-ECDSA-AES128-SHA256").unwrap(),
+        |ctx| ctx.set_cipher_list("AES128-GCM-SHA256:AES128-SHA").unwrap(),
+        |ctx| ctx.set_cipher_list("DHE+AESGCM").unwrap(),
+    ];
+    let lab = Lab::new().await;
+    let identity = lab.enrol(SENSOR);
+    for policy in [PolicySetting::Require, PolicySetting::Optional] {
+        // Without the setting, nobody of that version.
+        for wire in [Wire::CURRENT, Wire::DRAFT] {
+            let gateway = lab.start_with(Config { policy, ..wire.config(&lab) });
+            assert_eq!(old_client(&gateway, &identity, modern).await, Err(70));
+            assert_eq!(gateway.told(1).await[0].reason, Some(Reason::VersionTooLow));
+        }
+        let gateway = lab.start_with(Config { policy, ..Wire::DRAFT_TLS12.config(&lab) });
+        for (number, change) in old.into_iter().enumerate() {
+            assert_eq!(old_client(&gateway, &identity, change).await, Err(40), "{number}");
+            let told = gateway.told(number + 1).await.pop().unwrap();
+            assert_eq!((told.code, told.reason), ("refused", Some(Reason::LegacyHandshake)), "{number}");
+        }
+        let even_older: Change = |ctx| {
+            ctx.set_min_proto_version(Some(SslVersion::TLS1)).unwrap();
+            ctx.set_max_proto_version(Some(SslVersion::TLS1_1)).unwrap();
+            ctx.set_cipher_list("DEFAULT:@SECLEVEL=0").unwrap();
+        };
+        assert_eq!(old_client(&gateway, &identity, even_older).await, Err(70));
+        assert_eq!(gateway.told(5).await[4].reason, Some(Reason::VersionTooLow));
+        assert_eq!((lab.origin.connections(), lab.world.tlsa_queries().len()), (0, 0));
+    }
+    // The same client, with nothing old about it.
+    let gateway = lab.start_with(Wire::DRAFT_TLS12.config(&lab));
+    assert_eq!(old_client(&gateway, &identity, modern).await, Ok(()));
+    assert_eq!(lab.origin.seen()[0].values("dane-clientid"), [SENSOR]);
+
+    // A server of profile `current` has nothing to say to it in TLS 1.2, and does not hear it either.
+    let current = Wire { version: TlsVersion::Tls12, ..Wire::CURRENT };
+    let gateway = lab.start_with(Config { policy: PolicySetting::Optional, ..current.config(&lab) });
+    let client = wire::config(&lab, Wire::DRAFT_TLS12, Credential::X509, Some(SENSOR), &identity);
+    let mut tls = gateway.connect(&client).await;
+    assert!(!tls.signal_seen());
+    tls.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    tls.read_u8().await.unwrap();
+    let told = gateway.told(1).await.pop().unwrap();
+    assert_eq!((told.code, told.reason, told.client_name), ("not-dane", Some(Reason::NoClientName), None));
+    assert!(lab.origin.seen()[1].values("dane-clientid").is_empty());
 }
 
 /// A connection that is reset when it is dropped.
@@ -259,14 +366,11 @@ async fn that_put_the_extension_into_a_ticket_are_refused_by_the_client() {
             let address = listener.local_addr().unwrap();
             let serving = async {
                 let stream = listener.accept().await.unwrap().0;
-                let mut tls = tokio_openssl::SslStream::new(server, stream).unwrap();
+                let mut tls = SslStream::new(server, stream).unwrap();
                 Pin::new(&mut tls).accept().await.unwrap();
                 let _ = tls.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
                 let read = tls.read_to_end(&mut Vec::new()).await;
-                read.err().and_then(|error| {
-                    let error = error.get_ref()?.downcast_ref::<openssl::ssl::Error>()?;
-                    Some(error.ssl_error()?.errors().first()?.reason_code() - 1000)
-                })
+                read.err().and_then(|error| alert_in(error.get_ref()?.downcast_ref()?))
             };
             let client = wire::client(&lab, wire, Credential::X509, Some(SENSOR), &identity);
             let connecting = async {

@@ -84,6 +84,12 @@ pub(crate) fn client(wire: Wire, name: &str, identity: &Identity, cut: Cut, stre
     (SslStream::new(ssl, stream).unwrap(), sent)
 }
 
+/// The alert in an error of OpenSSL's.
+pub(crate) fn alert_in(error: &openssl::ssl::Error) -> Option<i32> {
+    const SSL_AD_REASON_OFFSET: i32 = 1000;
+    error.ssl_error()?.errors().first().map(|error| error.reason_code() - SSL_AD_REASON_OFFSET)
+}
+
 pub(crate) type Tls = SslStream<Recut<TcpStream>>;
 
 type Secrets = Arc<Mutex<Option<Vec<u8>>>>;
