@@ -249,7 +249,8 @@ impl Ground {
         config.tls12 &= setting.wire.profile == Profile::Draft2022 || setting.policy == Policy::Optional;
         config.allow.push(crate::wire::LONGEST.to_owned());
         if setting.dns == Dns::Impatient {
-            config.dns.timeout = Span(Duration::from_millis(50));
+            // Less than it takes to ask again, enough to have asked on a busy machine.
+            config.dns.timeout = Span(Duration::from_millis(500));
         }
         config
     }
