@@ -36,7 +36,7 @@ pub struct Connector {
     require_signal: bool,
     raw_public_key: bool,
     verify_server: bool,
-    sessions: Option<Arc<SessionStore>>,
+    pub(crate) sessions: Option<Arc<SessionStore>>,
     linger: Linger,
     #[cfg(feature = "misbehave")]
     pub(crate) habits: crate::misbehave::Habits,

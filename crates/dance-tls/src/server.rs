@@ -55,7 +55,7 @@ pub struct Acceptor {
     profile: Profile,
     extension_types: ExtensionTypes,
     dane: bool,
-    sessions: Option<Arc<Sessions>>,
+    pub(crate) sessions: Option<Arc<Sessions>>,
     linger: Linger,
     #[cfg(feature = "misbehave")]
     pub(crate) habits: crate::misbehave::Habits,

@@ -242,3 +242,84 @@ fn offers_psk_dhe_ke(client_hello: &[u8]) -> bool {
     // OpenSSL has not looked into it yet; if the length before the modes is wrong, it ends the handshake.
     modes.is_some_and(|(_, modes)| modes.contains(&PSK_DHE_KE))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Resumption for Nobody {
+        fn context(&self) -> [u8; 32] {
+            [0; 32]
+        }
+
+        fn resume(&self, _: &Ticket) -> Option<VerifiedClient> {
+            None
+        }
+
+        fn lifetime(&self, _: &VerifiedClient) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    fn tickets() -> Tickets {
+        Tickets::new(Arc::new(Sessions::new(Arc::new(Nobody)).unwrap()))
+    }
+
+    // SRV-17: of a client that offers many tickets, a few are looked at in each ClientHello.
+    #[test]
+    fn few_identities_are_looked_at() {
+        let tickets = tickets();
+        let name = *tickets.sessions.keys.current().unwrap().name();
+        for _ in 0..2 {
+            tickets.on_client_hello(&[]);
+            for found in [true, true, true, true, false, false] {
+                assert_eq!(tickets.key_to_open(&name).is_some(), found);
+            }
+        }
+    }
+
+    // SRV-17: a ticket of which nothing has been said has no key, and the key is for one.
+    #[test]
+    fn no_key_without_contents() {
+        let tickets = tickets();
+        assert!(tickets.contents().is_none() && tickets.key_to_make().is_none());
+        tickets.make();
+        assert!(tickets.key_to_make().is_some());
+        assert!(tickets.key_to_make().is_none());
+    }
+
+    // SRV-17: the modes of a ClientHello, and what is no ClientHello.
+    #[test]
+    fn modes_are_read_from_the_client_hello() {
+        let hello = |extensions: &[u8]| {
+            let mut hello = vec![1, 0, 0, 0, 3, 3];
+            hello.extend([7; 32]);
+            // No session id, one suite, one compression method.
+            hello.extend([0, 0, 2, 0x13, 1, 1, 0]);
+            hello.extend((extensions.len() as u16).to_be_bytes());
+            hello.extend(extensions);
+            hello
+        };
+        for (extensions, expected) in [
+            (&[0, 45, 0, 2, 1, 1][..], true),
+            (&[0, 45, 0, 3, 2, 0, 1], true),
+            (&[0, 45, 0, 2, 1, 0], false),
+            (&[0, 43, 0, 2, 1, 1], false),
+            (&[0, 43, 0, 1, 1, 0, 45, 0, 2, 1, 1], true),
+            (&[0, 45, 0, 1, 1], false),
+            (&[0, 45, 0, 0], false),
+            (&[0, 45, 0, 9, 1, 1], false),
+            (&[], false),
+        ] {
+            assert_eq!(offers_psk_dhe_ke(&hello(extensions)), expected, "{extensions:?}");
+        }
+        let whole = hello(&[0, 45, 0, 2, 1, 1]);
+        for len in 0..whole.len() {
+            assert!(!offers_psk_dhe_ke(&whole[..len]));
+        }
+    }
+}

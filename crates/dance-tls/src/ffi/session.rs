@@ -273,3 +273,7 @@ unsafe fn set_up(
     if encrypt { cipher.encrypt_init(algorithm, key, Some(iv)) } else { cipher.decrypt_init(algorithm, key, Some(iv)) }
         .ok()
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
