@@ -1,27 +1,39 @@
-//! What a full mutual TLS 1.3 handshake costs the server, with and without DANE, in memory and on one thread.
+//! What handshakes cost the server: full ones by profile, version and kind of credential, and resumed ones, in memory and
+//! on one thread.
 //!
 //! Server and client run in turn; the time spent inside each is added up apart, so the client's share does not blur the
-//! server's. Certificates and keys are P-256, the group is X25519. The verdict is given at once: DNS is not part of
-//! this.
+//! server's. The server's key is P-256, the group X25519. Between handshake and stream stands the verdict, which is given
+//! at once: DNS and matching are not part of a full handshake here, while a resumed one does all that it ever does, the
+//! decision about the ticket included.
 //!
 //! `cargo bench -p dance-tls --bench handshake [-- HANDSHAKES]`
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
+use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use dance_core::clientid::ClientForm;
+use dance_core::UnixTime;
+use dance_core::answer::{SecureTlsa, TlsaAnswer};
+use dance_core::clientid::{ClientForm, Profile};
+use dance_core::matching::{Credential, MatchOptions};
 use dance_core::name::ClientName;
-use dance_core::reason::Reason;
-use dance_core::verdict::Verdict;
+use dance_core::pkix::{self, PathError, PathValidator};
+use dance_core::policy::{AllowList, OnLookupFailure, Policy, WildcardEndEntity};
+use dance_core::ticket::Ticket;
+use dance_core::tlsa::{CertUsage, MatchingType, TlsaRdata};
+use dance_core::verdict::{ClientId, Presented, Settings, Step, Verdict, VerifiedClient};
 use dance_tls::{
-    Acceptor, CertifiedKey, ClientConfig, ClientCredential, Connector, DaneMode, PrivateKey, Resumed, ServerConfig,
-    ServerVerification, TrustAnchors,
+    Accepted, Acceptor, CertifiedKey, ClientConfig, ClientCredential, Connector, DaneMode, PrivateKey, Resumed,
+    Resumption, ServerConfig, ServerVerification, TrustAnchors,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const SERVER: &str = "server.test";
+const NAME: &[u8] = b"sensor7._device.example.com";
+const NOW: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
 
 /// Adds up the time that a future runs.
 struct Timed<F> {
@@ -46,76 +58,213 @@ impl<F: Future> Future for Timed<F> {
     }
 }
 
-/// One handshake, the verdict, and one octet each way: server's time, client's time.
-async fn handshake(acceptor: &Acceptor, connector: &Connector) -> (Duration, Duration) {
+/// A listener that knows one client.
+struct Listener {
+    settings: Settings,
+    answer: TlsaAnswer,
+}
+
+impl Resumption for Listener {
+    fn context(&self) -> [u8; 32] {
+        self.settings.session_context(b"bench")
+    }
+
+    fn resume(&self, ticket: &Ticket) -> Option<VerifiedClient> {
+        self.settings.resume(ticket, &self.answer, NOW).ok()
+    }
+
+    fn lifetime(&self, client: &VerifiedClient) -> Duration {
+        Duration::from_secs(client.valid_until().as_secs() - NOW.as_secs())
+    }
+}
+
+/// Usage 3 needs none.
+#[derive(Debug)]
+struct NoPaths;
+
+impl PathValidator for NoPaths {
+    fn validate(&self, _: &pkix::Path<'_>, _: UnixTime) -> Result<(), PathError> {
+        Err(PathError::Malformed)
+    }
+}
+
+impl Listener {
+    fn new(profile: Profile, spki: &[u8]) -> Self {
+        Self {
+            settings: Settings {
+                profile,
+                policy: Policy::Require,
+                on_lookup_failure: OnLookupFailure::Abort,
+                allow_list: AllowList::parse(["*._device.example.com"]).unwrap(),
+                service_label: None,
+                derive_without_signal: false,
+                wildcard_ee: WildcardEndEntity::Accept,
+                matching: MatchOptions::default(),
+            },
+            answer: TlsaAnswer::Secure(Arc::new(SecureTlsa {
+                records: vec![TlsaRdata::for_spki(CertUsage::DANE_EE, MatchingType::SHA2_256, spki).unwrap()],
+                valid_until: UnixTime::since_unix_epoch(Duration::from_secs(NOW.as_secs() + 600)),
+                ttl: 600,
+                wildcard: Some(false),
+            })),
+        }
+    }
+
+    fn verdict(&self, spki: Vec<u8>) -> Verdict {
+        let presented = Presented {
+            credential: Some(Credential::RawPublicKey(spki.into())),
+            client_id: ClientId::Form(ClientForm::Name(ClientName::parse(NAME).unwrap())),
+        };
+        let Step::NeedTlsa(need) = self.settings.start(&presented) else { panic!("the name is allowed") };
+        let verdict = need.answer(&self.answer, NOW, &NoPaths).verdict;
+        assert!(matches!(verdict, Verdict::Authenticated(_)), "{verdict:?}");
+        verdict
+    }
+}
+
+/// A line of the table.
+struct Case {
+    name: String,
+    acceptor: Acceptor,
+    connector: Connector,
+    verdict: Verdict,
+    resumes: bool,
+}
+
+/// One handshake, the verdict, and one octet each way: server's time, client's time, and whether it was resumed.
+async fn handshake(case: &Case) -> (Duration, Duration, bool) {
     let (client, server) = tokio::io::duplex(64 * 1024);
     let server = Timed::new(async {
-        let pending = acceptor.accept(server).await.unwrap().pending().unwrap();
-        let Resumed::Open(mut stream) = pending.resume(&Verdict::NotDane(Reason::NoClientName)).await else {
-            panic!("the verdict was to go on")
+        let (resumed, mut stream) = match case.acceptor.accept(server).await.unwrap() {
+            Accepted::Resumed(resumed) => (true, resumed.stream),
+            Accepted::Pending(pending) => match pending.resume(&case.verdict).await {
+                Resumed::Open(stream) => (false, stream),
+                Resumed::Refused => panic!("the verdict was to go on"),
+            },
         };
         let octet = stream.read_u8().await.unwrap();
         stream.write_u8(octet).await.unwrap();
-        stream
+        (stream, resumed)
     });
     let client = Timed::new(async {
-        let mut stream = connector.connect(SERVER, client).await.unwrap();
+        let mut stream = case.connector.connect(SERVER, client).await.unwrap();
         stream.write_u8(1).await.unwrap();
         stream.read_u8().await.unwrap();
         stream
     });
-    let ((_server, server_time), (_client, client_time)) = tokio::join!(server, client);
-    (server_time, client_time)
+    let (((_server, resumed), server_time), (_client, client_time)) = tokio::join!(server, client);
+    (server_time, client_time, resumed)
+}
+
+fn vector(path: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors").join(path)).unwrap()
+}
+
+/// How a client comes in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    DaneOff,
+    Full,
+    Tls12,
+    Resumed,
+}
+
+fn case(identity: &CertifiedKey, roots: &TrustAnchors, profile: Profile, key: &str, raw: bool, how: How) -> Case {
+    let pem = vector(&format!("keys/{key}.key.pem"));
+    let spki = vector(&format!("keys/{key}.spki.der"));
+    let credential = if raw {
+        ClientCredential::RawPublicKey(PrivateKey::parse(&pem).unwrap())
+    } else {
+        ClientCredential::X509(CertifiedKey::parse(&vector(&format!("certs/{key}.pem")), &pem).unwrap())
+    };
+    let listener = Listener::new(profile, &spki);
+    let verdict = listener.verdict(spki);
+    let (tls12, resumes) = (how == How::Tls12, how == How::Resumed);
+    let acceptor = Acceptor::new(&ServerConfig {
+        dane: if how == How::DaneOff { DaneMode::Off } else { DaneMode::On },
+        profile,
+        tls12,
+        resumption: if resumes { Some(Arc::new(listener)) } else { None },
+        ..ServerConfig::new(identity.clone())
+    });
+    let connector = Connector::new(&ClientConfig {
+        credential: Some(credential),
+        client_id: ClientName::parse(NAME).map(ClientForm::Name).ok(),
+        profile: profile.into(),
+        tls12,
+        tls13: !tls12,
+        name_in_client_hello: tls12,
+        groups: Some("X25519".to_owned()),
+        resumption: resumes,
+        ..ClientConfig::new(ServerVerification::Roots(roots.clone()))
+    });
+    let name = format!(
+        "{key} {}, {}, TLS {}{}",
+        if raw { "raw key" } else { "X.509" },
+        profile.name(),
+        if tls12 { "1.2" } else { "1.3" },
+        match how {
+            How::DaneOff => ", DANE off",
+            How::Full | How::Tls12 => "",
+            How::Resumed => ", resumed",
+        }
+    );
+    Case { name, acceptor: acceptor.unwrap(), connector: connector.unwrap(), verdict, resumes }
 }
 
 fn main() {
     // `cargo bench` passes --bench; `cargo test --benches` nothing.
     let given = std::env::args().find_map(|arg| arg.parse().ok());
-    let handshakes: u32 = given.unwrap_or(if std::env::args().any(|arg| arg == "--bench") { 3000 } else { 10 });
+    let handshakes: u32 = given.unwrap_or(if std::env::args().any(|arg| arg == "--bench") { 2000 } else { 3 });
 
-    let made = |name: &str| {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        (made.cert.pem(), made.signing_key.serialize_pem())
-    };
-    let (server_certificate, server_key) = made(SERVER);
-    let (client_certificate, client_key) = made("sensor7.example.com");
-    let identity = CertifiedKey::parse(server_certificate.as_bytes(), server_key.as_bytes()).unwrap();
-    let server = |dane| Acceptor::new(&ServerConfig { dane, ..ServerConfig::new(identity.clone()) }).unwrap();
-    let client = |credential| {
-        let roots = TrustAnchors::parse(server_certificate.as_bytes()).unwrap();
-        let client_id = ClientName::parse(b"sensor7._device.example.com").map(ClientForm::Name).ok();
-        let groups = Some("X25519".to_owned());
-        let config = ClientConfig::new(ServerVerification::Roots(roots));
-        Connector::new(&ClientConfig { credential: Some(credential), client_id, groups, ..config }).unwrap()
-    };
-    let x509 = client(ClientCredential::X509(
-        CertifiedKey::parse(client_certificate.as_bytes(), client_key.as_bytes()).unwrap(),
-    ));
-    let key = client(ClientCredential::RawPublicKey(PrivateKey::parse(client_key.as_bytes()).unwrap()));
+    let made = rcgen::generate_simple_self_signed([SERVER.to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let identity = CertifiedKey::parse(certificate.as_bytes(), key.as_bytes()).unwrap();
+    let roots = TrustAnchors::parse(certificate.as_bytes()).unwrap();
+    let case = |profile, key, raw, how| case(&identity, &roots, profile, key, raw, how);
+    use Profile::{Current, Draft2022};
+    let mut cases = vec![case(Current, "ee-p256", false, How::DaneOff)];
+    for (key, raw) in [("ee-p256", false), ("ee-p256", true), ("ee-ed25519", false), ("ee-rsa2048", false)] {
+        cases.extend([
+            case(Current, key, raw, How::Full),
+            case(Current, key, raw, How::Resumed),
+            case(Draft2022, key, raw, How::Full),
+            case(Draft2022, key, raw, How::Tls12),
+        ]);
+    }
 
-    let cases = [
-        ("X.509, DANE off", server(DaneMode::Off), &x509),
-        ("X.509, DANE on", server(DaneMode::On), &x509),
-        ("raw public key, DANE on", server(DaneMode::On), &key),
-    ];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let mut times: [(Vec<Duration>, Vec<Duration>); 3] = Default::default();
+    let mut times = vec![(Vec::new(), Vec::new()); cases.len()];
     runtime.block_on(async {
+        for case in cases.iter().filter(|case| case.resumes) {
+            assert!(!handshake(case).await.2, "the first time, there is nothing to resume");
+        }
         for _ in 0..handshakes {
             // In turn, so that a busy machine slows all cases alike.
-            for ((_, acceptor, connector), (servers, clients)) in cases.iter().zip(&mut times) {
-                let (server, client) = handshake(acceptor, connector).await;
+            for (case, (servers, clients)) in cases.iter().zip(&mut times) {
+                let (server, client, resumed) = handshake(case).await;
+                assert_eq!(resumed, case.resumes);
                 servers.push(server);
                 clients.push(client);
             }
         }
     });
     println!("one in ten is faster than this; {handshakes} handshakes each");
-    println!("{:<26} {:>10} {:>10} {:>24}", "", "server", "client", "server handshakes/s/core");
-    for ((name, ..), (mut servers, mut clients)) in cases.iter().zip(times) {
+    println!("{:<46} {:>10} {:>10} {:>13} {:>8}", "", "server", "client", "server hs/s", "of full");
+    let mut full = None;
+    for (case, (mut servers, mut clients)) in cases.iter().zip(times) {
         let (server, client) = (undisturbed(&mut servers), undisturbed(&mut clients));
-        let per_second = 1.0 / server.as_secs_f64();
-        println!("{name:<26} {:>7} µs {:>7} µs {per_second:>24.0}", server.as_micros(), client.as_micros());
+        // A resumed handshake stands in the line below the full one.
+        let share = if case.resumes { full.map_or(1.0, |full| server.as_secs_f64() / full) } else { 1.0 };
+        full = Some(server.as_secs_f64());
+        println!(
+            "{:<46} {:>7} µs {:>7} µs {:>13.0} {:>6.0} %",
+            case.name,
+            server.as_micros(),
+            client.as_micros(),
+            1.0 / server.as_secs_f64(),
+            share * 100.0
+        );
     }
 }
 

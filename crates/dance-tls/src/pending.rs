@@ -171,7 +171,7 @@ pub(crate) fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<T
     if let Some(conn) = ffi::conn(stream.ssl()) {
         conn.refuse_with(reason.alert().code());
     }
-    // Should the alert fail, what is in its place is no ticket.
+    // There is no key for a ticket to this client, and without one OpenSSL would not come to the alert.
     ffi::session::make_no_tickets(stream);
     if !build_ticket(stream, |ssl| ffi::conn(ssl).is_some_and(|conn| conn.state().alert_sent.is_some())) {
         // The peer has broken or ended the connection while it was pending, or OpenSSL has changed. Either way it is

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bound::*;
 use common::*;
 use dance_core::answer::{Denial, DenialKind, LookupFailure, TlsaAnswer};
+use dance_core::clientid::Profile;
 use dance_core::policy::AllowList;
 use dance_core::reason::Reason;
 use dance_core::verdict::Verdict;
@@ -58,6 +59,29 @@ async fn handshake_any(
     let (client, server) = tcp().await;
     let (accepted, connected) = tokio::join!(acceptor.accept(server), connector.connect(SERVER, client));
     (accepted.unwrap(), connected.unwrap())
+}
+
+// SRV-17: in profile 2022 likewise, where both ends speak TLS 1.2 too, and never in TLS 1.2 itself.
+#[tokio::test]
+async fn resumed_in_profile_2022() {
+    for (tls13, resumed) in [(true, true), (false, false)] {
+        let bound = Bound::new();
+        bound.settings.lock().unwrap().profile = Profile::Draft2022;
+        let config = ServerConfig { profile: Profile::Draft2022, tls12: true, ..bound.config() };
+        let acceptor = Acceptor::new(&config).unwrap();
+        let connector = Connector::new(&ClientConfig {
+            profile: Profile::Draft2022.into(),
+            tls12: true,
+            tls13,
+            name_in_client_hello: true,
+            resumption: true,
+            ..client_config(x509())
+        })
+        .unwrap();
+        for resumed in [false, resumed, resumed] {
+            assert_eq!(enter(&bound, &acceptor, &connector).await.resumed, resumed);
+        }
+    }
 }
 
 // SRV-17: it takes both ends.
