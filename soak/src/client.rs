@@ -53,6 +53,21 @@ struct Length {
     received: u64,
 }
 
+/// How a client that was told what was planned went about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// By a handshake of its own.
+    InFull,
+    /// By one that resumed another.
+    Resumed,
+}
+
+impl How {
+    fn of<S: AsyncRead + AsyncWrite + Unpin>(tls: &ClientStream<S>) -> Self {
+        if tls.resumed() { Self::Resumed } else { Self::InFull }
+    }
+}
+
 impl Clients {
     pub(crate) async fn new(scene: Scene, seed: u64) -> Self {
         let mut clients = Self { scene, seed, connectors: Mutex::default(), lengths: HashMap::new() };
@@ -76,22 +91,27 @@ impl Clients {
     ///
     /// # Errors
     /// What came out otherwise than planned.
-    pub(crate) async fn act(&self, kind: Kind, number: u64, lane: u64) -> Result<(), String> {
+    pub(crate) async fn act(&self, kind: Kind, number: u64, lane: u64) -> Result<How, String> {
         let mut random = Random::new(self.seed, number);
         random.kind();
         let name = self.name(kind, number, &mut random);
-        let mut expected = kind.told().to_owned();
-        if expected == "authenticated" {
-            expected = format!("{expected} {name}");
-        }
         let way = random.way(kind);
         let about = format!("number {number}, {}, {way:?}", kind.words());
         let (stream, told) = self.open(way, lane).await.map_err(|error| format!("{about}: connecting: {error}"))?;
         let done = timeout(SOON, self.play(kind, way, &name, random, stream)).await;
         let said = timeout(SOON, told).await;
         match (done, said) {
-            (Ok(Ok(())), Ok(Ok(said))) if said == expected => Ok(()),
-            (Ok(Ok(())), Ok(Ok(said))) => Err(format!("{about}: expected `{expected}`, the gateway said `{said}`")),
+            (Ok(Ok(how)), Ok(Ok(said))) => {
+                let expected = match (kind.told(), how) {
+                    (_, How::Resumed) => format!("resumed {name}"),
+                    ("authenticated", How::InFull) => format!("authenticated {name}"),
+                    (other, How::InFull) => other.to_owned(),
+                };
+                if said == expected {
+                    return Ok(how);
+                }
+                Err(format!("{about}: expected `{expected}`, the gateway said `{said}`"))
+            }
             (Ok(Err(error)), Ok(Ok(said))) => Err(format!("{about}: {error}; the gateway said `{said}`")),
             (Err(_), _) => Err(format!("{about}: not through after {} s", SOON.as_secs())),
             (_, Err(_) | Ok(Err(_))) => Err(format!("{about}: the gateway said nothing")),
@@ -108,6 +128,8 @@ impl Clients {
             Kind::Unsigned => format!("sensor0._device.{UNSIGNED}"),
             Kind::Bogus => TAMPERED.to_owned(),
             Kind::ClosesPending | Kind::ResetsPending => format!("n{}._device.{SLOW}", number % SLOW_NAMES),
+            // Few, so that they have been there before.
+            Kind::Returns | Kind::ResetsResponse | Kind::StopsReading => sensor(random.below(SENSORS / 4)),
             _ => sensor(random.below(SENSORS)),
         }
     }
@@ -131,11 +153,17 @@ impl Clients {
         name: &str,
         mut random: Random,
         mut stream: TcpStream,
-    ) -> Result<(), String> {
+    ) -> Result<How, String> {
         let scene = &self.scene;
         let form = || Some(ClientForm::Name(ClientName::parse_config(name).unwrap()));
         let fresh = || connector(scene, form(), &scene.device, way, "http/1.1");
         let known = || self.remembered(name, way, fresh);
+        let returning = || {
+            self.remembered(&format!("returning {name}"), way, || {
+                let config = config(scene, form(), &scene.device, way, "http/1.1");
+                Connector::new(&ClientConfig { resumption: true, ..config }).unwrap()
+            })
+        };
         match kind {
             Kind::Certificate | Kind::RawPublicKey | Kind::Draft2022 | Kind::Tls12 => {
                 is_served(&known(), name, stream).await
@@ -149,6 +177,7 @@ impl Clients {
                 is_served(&self.remembered(name, way, chain), name, stream).await
             }
             Kind::ManyNames => is_served(&fresh(), name, stream).await,
+            Kind::Returns => is_served(&returning(), name, stream).await,
             Kind::Http2 => {
                 let http2 = || connector(scene, form(), &scene.device, way, "h2");
                 is_served_http2(&self.remembered(&format!("h2 {name}"), way, http2), name, stream).await
@@ -176,7 +205,7 @@ impl Clients {
                     Kind::FallsSilent => drop(stream.read_to_end(&mut Vec::new()).await),
                     _ => leave(stream, kind == Kind::Resets),
                 }
-                Ok(())
+                Ok(How::InFull)
             }
             Kind::ClosesPending | Kind::ResetsPending => {
                 let connector = fresh();
@@ -187,16 +216,16 @@ impl Clients {
                     (_, other) => return Err(format!("expected a handshake that waits, found {other:?}")),
                 }
                 leave(stream, kind == Kind::ResetsPending);
-                Ok(())
+                Ok(How::InFull)
             }
             Kind::ResetsResponse | Kind::StopsReading => {
                 let mut part = vec![0; random.below(LARGE as u64 / 2) as usize];
-                read_part(&known(), &mut stream, &mut part).await?;
+                let how = read_part(&returning(), &mut stream, &mut part).await?;
                 if kind == Kind::StopsReading {
                     sleep(STUCK).await;
                 }
                 leave(stream, true);
-                Ok(())
+                Ok(how)
             }
         }
     }
@@ -220,6 +249,10 @@ impl Clients {
 }
 
 fn connector(scene: &Scene, client_id: Option<ClientForm>, identity: &Identity, way: Way, alpn: &str) -> Connector {
+    Connector::new(&config(scene, client_id, identity, way, alpn)).unwrap()
+}
+
+fn config(scene: &Scene, client_id: Option<ClientForm>, identity: &Identity, way: Way, alpn: &str) -> ClientConfig {
     let (chain, key) = (identity.chain_pem(), identity.key_pem().as_bytes());
     let credential = match way.shows {
         Shows::Certificate => ClientCredential::X509(CertifiedKey::parse(chain.as_bytes(), key).unwrap()),
@@ -228,7 +261,7 @@ fn connector(scene: &Scene, client_id: Option<ClientForm>, identity: &Identity, 
     let server = TrustAnchors::parse(scene.server.chain_pem().as_bytes()).unwrap();
     let tls12 = way.speaks == Speaks::Tls12;
     let profile = if way.speaks == Speaks::Current { Profile::Current } else { Profile::Draft2022 };
-    Connector::new(&ClientConfig {
+    ClientConfig {
         name_in_client_hello: tls12 && matches!(client_id, Some(ClientForm::Name(_))),
         client_id,
         credential: Some(credential),
@@ -237,8 +270,7 @@ fn connector(scene: &Scene, client_id: Option<ClientForm>, identity: &Identity, 
         tls13: !tls12,
         alpn: vec![alpn.as_bytes().to_vec()],
         ..ClientConfig::new(ServerVerification::Roots(server))
-    })
-    .unwrap()
+    }
 }
 
 /// A handshake of which every octet arrives.
@@ -258,18 +290,18 @@ fn leave(stream: TcpStream, reset: bool) {
 }
 
 /// The client asks who it is.
-async fn is_served(connector: &Connector, name: &str, stream: TcpStream) -> Result<(), String> {
+async fn is_served(connector: &Connector, name: &str, stream: TcpStream) -> Result<How, String> {
     let mut tls = connect(connector, stream).await?;
     let fault = |error: io::Error| format!("a client that should be served: {error}");
     tls.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.map_err(fault)?;
     let mut response = String::new();
     tls.read_to_string(&mut response).await.map_err(fault)?;
     let right = response.starts_with("HTTP/1.1 200 ") && response.ends_with(&format!("\r\n\r\n{name}"));
-    if right { Ok(()) } else { Err(format!("expected to be told `{name}`, found `{response}`")) }
+    if right { Ok(How::of(&tls)) } else { Err(format!("expected to be told `{name}`, found `{response}`")) }
 }
 
 /// The same over HTTP/2.
-async fn is_served_http2(connector: &Connector, name: &str, stream: TcpStream) -> Result<(), String> {
+async fn is_served_http2(connector: &Connector, name: &str, stream: TcpStream) -> Result<How, String> {
     let tls = connect(connector, stream).await?;
     let fault = |error: hyper::Error| format!("a client that should be served: {error}");
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls));
@@ -281,11 +313,11 @@ async fn is_served_http2(connector: &Connector, name: &str, stream: TcpStream) -
     drop(sender);
     // It ends once nobody can send any more.
     connection.await.unwrap().map_err(fault)?;
-    if body == name { Ok(()) } else { Err(format!("expected to be told `{name}`, found {body:?}")) }
+    if body == name { Ok(How::InFull) } else { Err(format!("expected to be told `{name}`, found {body:?}")) }
 }
 
 /// The client gets the alert of its kind, in its handshake or after it.
-async fn is_refused(kind: Kind, connector: &Connector, stream: TcpStream) -> Result<(), String> {
+async fn is_refused(kind: Kind, connector: &Connector, stream: TcpStream) -> Result<How, String> {
     let alert = match connector.connect("localhost", stream).await {
         Err(ConnectError::PeerAlert(alert)) => Some(alert.code()),
         Err(ConnectError::ClientAuthRefused) => Some(HANDSHAKE_FAILURE),
@@ -295,16 +327,20 @@ async fn is_refused(kind: Kind, connector: &Connector, stream: TcpStream) -> Res
             alert.or_else(|| error.is::<ClientAuthRefused>().then_some(HANDSHAKE_FAILURE))
         }),
     };
-    if alert == kind.alert() { Ok(()) } else { Err(format!("expected alert {:?}, found {alert:?}", kind.alert())) }
+    if alert == kind.alert() {
+        Ok(How::InFull)
+    } else {
+        Err(format!("expected alert {:?}, found {alert:?}", kind.alert()))
+    }
 }
 
 /// The client asks for more than it reads.
-async fn read_part(connector: &Connector, stream: &mut TcpStream, part: &mut [u8]) -> Result<(), String> {
+async fn read_part(connector: &Connector, stream: &mut TcpStream, part: &mut [u8]) -> Result<How, String> {
     let mut tls = connect(connector, stream).await?;
     let fault = |error: io::Error| format!("a client that should be served: {error}");
     tls.write_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n").await.map_err(fault)?;
     tls.read_exact(part).await.map_err(fault)?;
-    Ok(())
+    Ok(How::of(&tls))
 }
 
 /// A handshake that fails below TLS, after a random number of octets in a random direction.

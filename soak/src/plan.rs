@@ -99,6 +99,8 @@ impl Way {
             Kind::NameInCertificate => !current && certificate,
             // The extension stands in a TLS 1.3 Certificate.
             Kind::Malformed => self.speaks != Speaks::Tls12,
+            // Only TLS 1.3 has tickets here.
+            Kind::Returns => self.speaks != Speaks::Tls12,
             _ => true,
         }
     }
@@ -106,15 +108,17 @@ impl Way {
 
 // One row a kind: half of the shares are served, a quarter is refused, a quarter breaks off.
 kinds! {
-    Certificate = "certificate, usage 3", Served, 4, "authenticated", None;
-    RawPublicKey = "raw public key", Served, 4, "authenticated", None;
+    Certificate = "certificate, usage 3", Served, 3, "authenticated", None;
+    RawPublicKey = "raw public key", Served, 3, "authenticated", None;
     Chain = "chain, usage 2 at a wildcard", Served, 3, "authenticated", None;
     Draft2022 = "profile 2022, TLS 1.3", Served, 4, "authenticated", None;
-    Tls12 = "profile 2022, TLS 1.2", Served, 5, "authenticated", None;
+    Tls12 = "profile 2022, TLS 1.2", Served, 4, "authenticated", None;
     /// Over either version.
     NameInCertificate = "profile 2022, name in the certificate", Served, 3, "authenticated", None;
     /// Drawn from so many that answers are forgotten and looked up again. From here on clients of both profiles.
-    ManyNames = "one of many names, mostly looked up anew", Served, 5, "authenticated", None;
+    ManyNames = "one of many names, mostly looked up anew", Served, 4, "authenticated", None;
+    /// Told `resumed` where it says so itself, as are those who break off later.
+    Returns = "comes back, with a ticket where it has one", Served, 4, "authenticated", None;
     Http2 = "HTTP/2", Served, 4, "authenticated", None;
 
     WrongKey = "another key than the published one", Refused, 4, "refused no-match", Some(40);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dance_core::clientid::ExtensionType;
 use dance_gateway::Config;
-use dance_gateway::config::{DnsConfig, LimitsConfig, ProfileSetting};
+use dance_gateway::config::{DnsConfig, LimitsConfig, ProfileSetting, ResumptionSetting};
 use dance_gateway::duration::Span;
 use dance_testkit::{Authority, CertSpec, Fault, Identity, SignedWorld, Zone};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -109,6 +109,7 @@ impl Scene {
             key: Some(file("server.key", server.key_pem())),
             origin: Some(start_origin().await.to_string().parse().unwrap()),
             allow: [ZONE, SLOW, UNSIGNED].map(|zone| format!("**.{zone}")).to_vec(),
+            resumption: ResumptionSetting::Bound,
             handshake_timeout: Span::secs(HANDSHAKE_TIMEOUT),
             handshakes_per_address: NO_LIMIT,
             limits: LimitsConfig {
