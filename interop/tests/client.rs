@@ -1,42 +1,31 @@
 //! The client against servers that others wrote, well-behaved and not, and against the gateway.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::process::{Command, Output};
+use std::process::Command;
 
+use dance_interop::case::Credential;
+use dance_interop::client::{Peer, page, request, x509};
 use dance_interop::dns::World;
 use dance_interop::gateway::{Gateway, ServerCertificate};
 use dance_interop::process::{dance, run, run_on, text, vector};
-use dance_interop::tlslite::{self, Server, alert_of_peer, name_extension};
+use dance_interop::tlslite::{Server, alert_of_peer, name_extension};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const NAME: &str = "sensor7._device.example.com";
 /// RFC 9846 and RFC 7250: the types of two extensions.
 const CLIENT_CERTIFICATE_TYPE: u16 = 19;
+/// What the client is told besides its credential.
+const CLIENT: [&str; 2] = ["--name", NAME];
 
-/// `dance request` for the server's root page.
-fn request(address: &str, server: &ServerCertificate) -> Command {
-    let mut command = dance();
-    let port = address.rsplit(':').next().unwrap();
-    command.args(["request", &format!("https://localhost:{port}/"), "--resolve-to", address, "--name", NAME]);
-    // What servers make of a client is the matter here, not what it could know itself.
-    command.arg("--no-record-check");
-    command.arg("--server-ca").arg(&server.certificate);
+fn named(address: &str, server: &ServerCertificate) -> Command {
+    let mut command = request(address, server);
+    command.args(CLIENT);
     command
 }
 
-fn x509(command: &mut Command) -> &mut Command {
-    command.arg("--cert").arg(vector("certs/ee-p256.pem")).arg("--key").arg(vector("keys/ee-p256.key.pem"))
-}
-
 fn raw_key(command: &mut Command) -> &mut Command {
-    command.arg("--key").arg(vector("keys/ee-p256.key.pem"))
-}
-
-/// Standard output and exit code of a run that went well.
-fn page(output: &Output) -> &str {
-    assert!(output.status.success(), "{}", text(output));
-    std::str::from_utf8(&output.stdout).unwrap()
+    command.arg("--key").arg(Credential::right().key)
 }
 
 // CLI-03, CLI-07, RPK-01, RPK-02, NAM-07
@@ -44,8 +33,8 @@ fn page(output: &Output) -> &str {
 fn through_the_gateway_with_certificate_and_raw_key() {
     let world = World::shared();
     let gateway = Gateway::validating(&world, "");
-    let request = || request(&gateway.address, &gateway.server);
-    assert_eq!(page(&run(x509(&mut request()))), NAME);
+    let request = || named(&gateway.address, &gateway.server);
+    assert_eq!(page(&run(x509(&mut request(), &Credential::right()))), NAME);
     assert_eq!(gateway.next_verdict()["outcome"], "authenticated");
     assert_eq!(page(&run(raw_key(&mut request()))), NAME);
     assert_eq!(gateway.next_verdict()["outcome"], "authenticated");
@@ -58,30 +47,10 @@ fn through_the_gateway_with_certificate_and_raw_key() {
     }
 }
 
-struct Peer {
-    directory: TempDir,
-    certificate: ServerCertificate,
-}
-
-impl Peer {
-    fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        Self { certificate: ServerCertificate::new(directory.path(), [2020, 2049]), directory }
-    }
-
-    fn start(&self, options: &Value) -> Server {
-        Server::start(&self.certificate.certificate, &self.certificate.key, options)
-    }
-}
-
 // CID-04, CLI-03, CLI-08
 #[test]
 fn the_signal_is_answered_with_the_name_on_the_first_entry() {
-    let peer = Peer::new();
-    let server = peer.start(&json!({"signal": ["00"]}));
-    let output = run(x509(&mut request(&server.address, &peer.certificate)));
-    assert_eq!(page(&output), "hello");
-    let result = server.result();
+    let result = Peer::new().serves(&Credential::right(), &CLIENT, &json!({"signal": ["00"]}));
     assert_eq!(result["entries"].as_array().unwrap().len(), 1, "{result}");
     assert_eq!(result["entries"][0]["extension"], json!([name_extension(NAME.as_bytes())]), "{result}");
     assert_eq!(result["in_client_hello"], json!([]), "{result}");
@@ -91,12 +60,8 @@ fn the_signal_is_answered_with_the_name_on_the_first_entry() {
 #[test]
 fn the_whole_chain_is_sent_and_the_name_once() {
     let peer = Peer::new();
-    let server = peer.start(&json!({"signal": ["00"]}));
-    let certificates = ["leaf", "inter", "root"].map(|stem| vector(&format!("certs/{stem}.pem")));
-    let mut command = request(&server.address, &peer.certificate);
-    command.arg("--cert").arg(tlslite::chain(peer.directory.path(), &certificates));
-    assert_eq!(page(&run(command.arg("--key").arg(vector("keys/leaf.key.pem")))), "hello");
-    let result = server.result();
+    let full = Credential::chain(peer.directory.path(), true);
+    let result = peer.serves(&full, &CLIENT, &json!({"signal": ["00"]}));
     let entries = result["entries"].as_array().unwrap();
     let extensions: Vec<_> = entries.iter().map(|entry| entry["extension"].as_array().unwrap().len()).collect();
     assert_eq!(extensions, [1, 0, 0], "{result}");
@@ -105,16 +70,9 @@ fn the_whole_chain_is_sent_and_the_name_once() {
     assert_eq!(entries[2]["der"], root);
 }
 
-/// Runs the client against a server with these options; nothing of the client's may have been shown.
-fn assert_aborts(options: Value, expected_alert: &str, message: &str) {
-    let peer = Peer::new();
-    let server = peer.start(&options);
-    let output = run(x509(&mut request(&server.address, &peer.certificate)));
-    let result = server.result();
-    assert_eq!(alert_of_peer(&result), Some(expected_alert), "{options}: {result}\n{}", text(&output));
-    assert!(result["entries"].is_null(), "{options}: the client's certificate went out: {result}");
-    assert_eq!(output.status.code(), Some(1), "{options}: {}", text(&output));
-    assert!(text(&output).contains(message), "{options}: {}", text(&output));
+/// The client, by certificate, goes no further with a server of these options.
+fn assert_aborts(options: Value, alert: &str, message: &str) {
+    Peer::new().is_refused(&Credential::right(), &CLIENT, &options, alert, message);
 }
 
 // CLI-02
@@ -150,10 +108,9 @@ fn the_extension_out_of_place_is_refused() {
 // CLI-03
 #[test]
 fn a_retried_hello_ends_well() {
-    let peer = Peer::new();
-    let server = peer.start(&json!({"signal": ["00"], "curves": ["secp384r1"]}));
-    assert_eq!(page(&run(x509(&mut request(&server.address, &peer.certificate)))), "hello");
-    assert_eq!(server.result()["entries"][0]["extension"], json!([name_extension(NAME.as_bytes())]));
+    let options = json!({"signal": ["00"], "curves": ["secp384r1"]});
+    let result = Peer::new().serves(&Credential::right(), &CLIENT, &options);
+    assert_eq!(result["entries"][0]["extension"], json!([name_extension(NAME.as_bytes())]));
 }
 
 // CLI-05
@@ -162,7 +119,7 @@ fn a_server_that_does_not_verify_is_told_nothing() {
     let peer = Peer::new();
     let other = ServerCertificate::new(peer.directory.path(), [2021, 2049]);
     let server = peer.start(&json!({"signal": ["00"]}));
-    let output = run(x509(&mut request(&server.address, &other)));
+    let output = run(x509(&mut named(&server.address, &other), &Credential::right()));
     let result = server.result();
     assert!(result["entries"].is_null() && alert_of_peer(&result).is_some(), "{result}");
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
@@ -175,7 +132,7 @@ fn an_expired_server_is_told_nothing_and_the_user_why() {
     let directory = TempDir::new().unwrap();
     let expired = ServerCertificate::new(directory.path(), [2020, 2021]);
     let server = Server::start(&expired.certificate, &expired.key, &json!({"signal": ["00"]}));
-    let output = run(x509(&mut request(&server.address, &expired)));
+    let output = run(x509(&mut named(&server.address, &expired), &Credential::right()));
     let result = server.result();
     assert!(result["entries"].is_null(), "{result}");
     assert_eq!(alert_of_peer(&result), Some("certificate_expired"), "{result}");
@@ -188,7 +145,7 @@ fn an_expired_server_is_told_nothing_and_the_user_why() {
 fn a_raw_key_stays_here_unless_the_server_takes_one() {
     let peer = Peer::new();
     let server = peer.start(&json!({"signal": ["00"]}));
-    let output = run(raw_key(&mut request(&server.address, &peer.certificate)));
+    let output = run(raw_key(&mut named(&server.address, &peer.certificate)));
     let result = server.result();
     let offered: Vec<u64> =
         result["extensions_of_client_hello"].as_array().unwrap().iter().map(|kind| kind.as_u64().unwrap()).collect();
@@ -203,7 +160,7 @@ fn a_raw_key_stays_here_unless_the_server_takes_one() {
 fn an_alert_after_the_handshake_is_a_refusal() {
     let peer = Peer::new();
     let server = peer.start(&json!({"signal": ["00"], "refuse": "handshake_failure"}));
-    let output = run(x509(&mut request(&server.address, &peer.certificate)));
+    let output = run(x509(&mut named(&server.address, &peer.certificate), &Credential::right()));
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains("client authentication refused"), "{}", text(&output));
 }
@@ -215,7 +172,10 @@ fn connect_pipes_through_tlslite() {
     let server = peer.start(&json!({"signal": ["00"]}));
     let mut command = dance();
     command.args(["connect", &server.address, "--server-name", "localhost", "--name", NAME, "--no-record-check"]);
-    let output = run_on(x509(command.arg("--server-ca").arg(&peer.certificate.certificate)), "GET / HTTP/1.1\r\n\r\n");
+    let output = run_on(
+        x509(command.arg("--server-ca").arg(&peer.certificate.certificate), &Credential::right()),
+        "GET / HTTP/1.1\r\n\r\n",
+    );
     assert!(page(&output).ends_with("hello"), "{}", text(&output));
     assert_eq!(server.result()["request"], "GET / HTTP/1.1\r\n\r\n");
 }
