@@ -5,6 +5,7 @@
 
 pub mod case;
 pub mod chains;
+pub mod changing;
 pub mod client;
 pub mod clients;
 pub mod dns;

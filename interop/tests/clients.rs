@@ -5,7 +5,7 @@ use dance_interop::case::{Credential, Expected, Wire, check, naming};
 use dance_interop::clients::{ask, curl, gnutls_with_raw_key, present, s_client, traced};
 use dance_interop::dns::World;
 use dance_interop::gateway::Gateway;
-use dance_interop::process::{run, text};
+use dance_interop::process::{run, text, vector};
 use dance_interop::rustls_client::{self, Form, Outcome};
 use dance_interop::tlslite::EXTENSION_TYPE;
 use rustls::AlertDescription;
@@ -164,4 +164,26 @@ fn under_policy_optional_a_client_cannot_name_itself() {
     // The same web application, told of somebody.
     let name = "sensor7._device.example.com";
     check(&gateway, &[(naming(&gateway, Wire::Tls13, &Credential::right(), name), Expected::page(name))]);
+}
+
+// SRV-05, SRV-15
+#[test]
+fn an_ordinary_certificate_is_another_matter() {
+    let root = vector("certs/root.pem");
+    let settings = format!("policy = \"optional\"\nclient-ca = {root:?}");
+    let gateway = Gateway::validating(&World::shared(), &settings);
+    let directory = TempDir::new().unwrap();
+    let chain = Credential::chain(directory.path(), true);
+    let forwarded = || gateway.origin.requests().last().unwrap().to_ascii_lowercase().contains("\nclient-cert: :");
+    assert_eq!(by_curl(&gateway, Wire::Tls13, Some(&chain)), Seen::Nobody);
+    assert_eq!(gateway.next_verdict()["outcome"], "not-dane");
+    assert!(forwarded());
+    // One of another authority.
+    assert_eq!(by_curl(&gateway, Wire::Tls13, Some(&Credential::right())), Seen::Nobody);
+    assert_eq!(gateway.next_verdict()["outcome"], "not-dane");
+    assert!(!forwarded());
+    // Who asks for DANE and fails has no certificate either.
+    let failed = naming(&gateway, Wire::Tls13, &chain, "sensor7._device.example.com");
+    check(&gateway, &[(failed, Expected::Nobody("unauthenticated", Some("no-match")))]);
+    assert!(!forwarded());
 }
