@@ -12,7 +12,7 @@ use tokio_openssl::SslStream;
 use tracing::debug;
 
 use crate::ffi;
-use crate::session::{build_ticket, issue};
+use crate::session::{build_ticket, issue_first};
 use crate::stream::{End, Negotiated, OpenStream, TlsStream};
 use crate::transport::{Linger, Transport};
 
@@ -123,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingClient<S> {
         match verdict {
             Verdict::Authenticated(_) | Verdict::Unauthenticated(_) | Verdict::NotDane(_) => {
                 if let Verdict::Authenticated(client) = verdict {
-                    issue(&mut stream, client);
+                    issue_first(&mut stream, client, &self.presented);
                 }
                 let mut open = OpenStream::new(stream, End::Server);
                 open.pass_on_now();

@@ -1,7 +1,11 @@
 //! Resumption at the server (requirements 4.2 step 2): who gets a ticket, what stands in it, and which tickets are good.
 //!
 //! A ticket is made in one place, [`issue`], for a client that is authenticated. It holds the TLS session and, as the
-//! session's application data, the verified client. TLS 1.2 has none: there a ticket would leave before the verdict.
+//! session's application data, the verified client, both under one MAC. It does not hold the client's certificate or key:
+//! OpenSSL would encode and decode it several times for each resumption, at the cost of a full handshake. The verified
+//! client has the key's digest, and gets a ticket for a session of that key only. TLS 1.2 has no tickets: there a ticket
+//! would leave before the verdict.
+//!
 //! When a ticket comes back it is judged in OpenSSL's callback, that is inside the handshake and before the binder
 //! proves that the client holds the session's key; whatever is wrong with it, a full handshake takes place.
 
@@ -12,9 +16,10 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use dance_core::clientid::TlsVersion;
-use dance_core::matching::Credential;
 use dance_core::ticket::Ticket;
-use dance_core::verdict::VerifiedClient;
+use dance_core::verdict::{Presented, VerifiedClient};
+use der::asn1::AnyRef;
+use der::{Decode as _, Encode as _, Header, Length, Reader as _, SliceReader, Tag, Tagged as _};
 use openssl::error::ErrorStack;
 use openssl::ssl::SslRef;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -46,10 +51,10 @@ pub trait Resumption: Send + Sync {
 /// few tickets of one server gain nothing by offering them all.
 const MAX_IDENTITIES: u32 = 4;
 
-/// Longest session, in octets, that is made a ticket of. It holds the client's certificate and the record that matched,
-/// and becomes part of the client's next ClientHello. OpenSSL ends the connection over one that does not fit into a
-/// ticket.
-const MAX_SESSION_LEN: usize = 16 * 1024;
+/// Most octets that are put into a ticket besides the session. They hold the record that matched, which may hold a
+/// certificate, and become part of the client's next ClientHello. OpenSSL ends the connection over a ticket that is too
+/// long.
+const MAX_APPLICATION_DATA: usize = 16 * 1024;
 
 /// The resumption of a listener, shared by its connections.
 pub(crate) struct Sessions {
@@ -157,19 +162,17 @@ impl Tickets {
         self.state().making = true;
     }
 
-    /// A ticket has been offered. If it could be opened: what [`NewTicket::application_data`] says, and the credential
-    /// that the session has kept. Whether the session may be used.
-    pub(crate) fn judge(&self, ssl: &SslRef, opened: Option<(&[u8], Credential)>) -> bool {
+    /// A ticket has been offered; here is its [`NewTicket::application_data`], if it could be opened. Whether the session
+    /// may be used.
+    pub(crate) fn judge(&self, ssl: &SslRef, application_data: Option<&[u8]>) -> bool {
         self.state().resumed = None;
         if version(ssl) != TlsVersion::Tls13 {
             return false;
         }
-        let resumed = opened.and_then(|(application_data, credential)| {
-            let ticket = Ticket::decode(application_data)?;
-            if credential.key_digest() != *ticket.key_digest() {
-                return None;
-            }
-            self.sessions.resumption.resume(&ticket)
+        let resumed = application_data.and_then(Ticket::decode).and_then(|ticket| {
+            let client = self.sessions.resumption.resume(&ticket)?;
+            // Whoever decides may not put another client into the session.
+            (client.key_digest() == ticket.key_digest()).then_some(client)
         });
         let good = resumed.is_some();
         self.state().resumed = resumed;
@@ -183,8 +186,18 @@ pub(crate) fn resumed(ssl: &SslRef) -> Option<VerifiedClient> {
     tickets_of(ssl)?.state().resumed.take().filter(|_| ssl.session_reused())
 }
 
-/// Gives a client that is authenticated a ticket, if it can use one. The ticket waits in the transport for the first
-/// octets to be sent.
+/// Gives a client that has just been authenticated a ticket, if it can use one and the session is its own.
+pub(crate) fn issue_first<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut SslStream<Transport<S>>,
+    client: &VerifiedClient,
+    presented: &Presented,
+) {
+    if presented.credential.as_ref().is_some_and(|credential| credential.key_digest() == *client.key_digest()) {
+        issue(stream, client);
+    }
+}
+
+/// Gives the client of this session a ticket, if it can use one. The ticket waits in the transport.
 pub(crate) fn issue<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<Transport<S>>, client: &VerifiedClient) {
     let Some(tickets) = tickets_of(stream.ssl()) else {
         return;
@@ -195,8 +208,8 @@ pub(crate) fn issue<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SslStream<Tr
         return;
     }
     let application_data = client.to_ticket();
-    if ffi::session::encoded_len(stream.ssl()) + application_data.len() > MAX_SESSION_LEN {
-        debug!("the client's certificate or its record is too long for a ticket");
+    if application_data.len() > MAX_APPLICATION_DATA {
+        debug!("the client's record is too long for a ticket");
         return;
     }
     state.next = Some(NewTicket { application_data, lifetime });
@@ -225,6 +238,27 @@ pub(crate) fn build_ticket<S: AsyncRead + AsyncWrite + Unpin>(
         }
     }
     false
+}
+
+/// A session in OpenSSL's encoding, without the peer's certificate and raw public key. `None` if it is something else.
+pub(crate) fn without_peer(session: &[u8]) -> Option<Vec<u8>> {
+    /// The tags of the two: context-specific, explicit (SSL_SESSION_ASN1 in OpenSSL).
+    const PEER: [u8; 2] = [0xa0 | 3, 0xa0 | 20];
+    let session = AnyRef::from_der(session).ok().filter(|session| session.tag() == Tag::Sequence)?;
+    let mut reader = SliceReader::new(session.value()).ok()?;
+    let mut fields = Vec::new();
+    while !reader.is_finished() {
+        fields.push(reader.tlv_bytes().ok()?);
+    }
+    fields.retain(|field| field.first().is_none_or(|tag| !PEER.contains(tag)));
+    let len = Length::try_from(fields.iter().map(|field| field.len()).sum::<usize>()).ok()?;
+    let mut header = [0; 8];
+    let header = Header::new(Tag::Sequence, len).encode_to_slice(&mut header).ok()?;
+    // As long as it will be: it holds a secret, and a vector that grows leaves copies behind.
+    let mut kept = Vec::with_capacity(session.value().len() + header.len());
+    kept.extend_from_slice(header);
+    fields.iter().for_each(|field| kept.extend_from_slice(field));
+    Some(kept)
 }
 
 fn tickets_of(ssl: &SslRef) -> Option<&Tickets> {
@@ -290,6 +324,28 @@ mod tests {
         tickets.make();
         assert!(tickets.key_to_make().is_some());
         assert!(tickets.key_to_make().is_none());
+    }
+
+    // SRV-17: two fields go, all others stay as they are, and what is no session stays away.
+    #[test]
+    fn sessions_without_their_peer() {
+        let certificate = [&[0xa3, 0x81, 0x80][..], &[7; 0x80]].concat();
+        let key = [0xb4, 2, 4, 0];
+        let others = [&[2, 1, 1][..], &[4, 2, 0x13, 1], &[0xa1, 1, 9], &[0xa4, 2, 4, 0], &[0xb2, 2, 4, 0]].concat();
+        let sequence = |content: &[u8]| match u8::try_from(content.len()).unwrap() {
+            short @ ..0x80 => [&[0x30, short][..], content].concat(),
+            long => [&[0x30, 0x81, long][..], content].concat(),
+        };
+        let whole = sequence(&[&others[..7], &certificate, &others[7..], &key].concat());
+        assert_eq!(without_peer(&whole), Some(sequence(&others)));
+        assert_eq!(without_peer(&sequence(&others)), Some(sequence(&others)));
+        assert_eq!(without_peer(&sequence(&[])), Some(sequence(&[])));
+        for len in 0..whole.len() {
+            assert_eq!(without_peer(&whole[..len]), None);
+        }
+        for other in [&[0x31, 0][..], &[0x30, 1, 2], &[0x30, 0, 0], &[0x30, 3, 0xa3, 5, 1]] {
+            assert_eq!(without_peer(other), None, "{other:?}");
+        }
     }
 
     // SRV-17: the modes of a ClientHello, and what is no ClientHello.

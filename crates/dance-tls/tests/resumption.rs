@@ -15,6 +15,7 @@ use dance_core::answer::{Denial, DenialKind, LookupFailure, TlsaAnswer};
 use dance_core::clientid::Profile;
 use dance_core::policy::AllowList;
 use dance_core::reason::Reason;
+use dance_core::tlsa::{CertUsage, MatchingType, Selector, TlsaRdata};
 use dance_core::verdict::Verdict;
 use dance_tls::misbehave::{self, CLIENT_HELLO};
 use dance_tls::{
@@ -373,20 +374,25 @@ async fn sessions_are_kept_by_server_name() {
     }
 }
 
-// SRV-17: a certificate that fits into no ticket is a client without ticket, and nothing worse.
+// SRV-17: a certificate may be as long as it likes, tickets do not hold it; a record that holds it fits into none, and
+// then the client has no ticket, and nothing worse.
 #[tokio::test]
-async fn certificate_too_long_for_a_ticket() {
+async fn long_certificate() {
     let mut params = rcgen::CertificateParams::new(vec!["sensor7.example.com".to_owned()]).unwrap();
     let names = (0..1000).map(|n| rcgen::SanType::DnsName(format!("n{n}.example.com").try_into().unwrap()));
     params.subject_alt_names.extend(names);
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
     let credential = CertifiedKey::parse(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap();
-    let bound = Bound::new();
-    *bound.answer.lock().unwrap() = Some(answer(&rcgen::PublicKeyData::subject_public_key_info(&key)));
-    let (acceptor, connector) = (bound.acceptor(), resuming(ClientCredential::X509(credential)));
-    for _ in 0..2 {
+    let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
+    let digest = TlsaRdata::for_spki(CertUsage::DANE_EE, MatchingType::SHA2_256, &spki).unwrap();
+    let whole = TlsaRdata::new(CertUsage::DANE_EE, Selector::CERT, MatchingType::FULL, certificate.der());
+    for (record, resumed) in [(digest, true), (whole, false)] {
+        let bound = Bound::new();
+        *bound.answer.lock().unwrap() = Some(answer_of(record));
+        let (acceptor, connector) = (bound.acceptor(), resuming(ClientCredential::X509(credential.clone())));
         assert!(!enter(&bound, &acceptor, &connector).await.resumed);
+        assert_eq!(enter(&bound, &acceptor, &connector).await.resumed, resumed);
     }
 }
 

@@ -17,7 +17,9 @@ use dance_core::reason::Reason;
 use dance_core::ticket::Ticket;
 use dance_core::verdict::{Verdict, VerifiedClient};
 use dance_tls::{Accepted, Acceptor, Resumed, Resumption, ServerConfig};
+use openssl::pkey::PKey;
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslSessionCacheMode, SslVersion};
+use openssl::x509::X509;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_openssl::SslStream;
 
@@ -26,6 +28,8 @@ fn counting_client(set: impl FnOnce(&mut SslContextBuilder)) -> (Arc<AtomicUsize
     let sessions = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&sessions);
     let mut ctx = SslContext::builder(SslMethod::tls_client()).unwrap();
+    ctx.set_certificate(&X509::from_der(&vector("certs/ee-p256.der")).unwrap()).unwrap();
+    ctx.set_private_key(&PKey::private_key_from_pem(&vector("keys/ee-p256.key.pem")).unwrap()).unwrap();
     ctx.set_session_cache_mode(SslSessionCacheMode::CLIENT);
     ctx.set_new_session_callback(move |_, _| {
         seen.fetch_add(1, Ordering::Relaxed);

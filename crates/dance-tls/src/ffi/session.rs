@@ -4,19 +4,17 @@ use std::ffi::{CStr, c_int, c_long, c_uchar, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use dance_core::matching::Credential;
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::CipherCtxRef;
 use openssl::error::ErrorStack;
-use openssl::pkey::{PKeyRef, Public};
 use openssl::rand::rand_bytes;
 use openssl::ssl::{SslContextBuilder, SslRef, SslSession, SslSessionRef};
-use openssl::x509::X509Ref;
 use openssl_sys::{EVP_CIPHER_CTX, EVP_MAC_CTX, EVP_PKEY, OSSL_PARAM, SSL, SSL_CTX, SSL_SESSION, X509};
 use tokio_openssl::SslStream;
 
 use super::{conn_of, octets};
+use crate::session::without_peer;
 use crate::ticket_keys::{NAME_LEN, TicketKey};
 
 /// SSL_TICKET_SUCCESS (SSL_CTX_set_session_ticket_cb(3)).
@@ -86,16 +84,6 @@ pub(crate) fn make_no_tickets<S>(stream: &mut SslStream<S>) {
     unsafe { SSL_set_options(stream.ssl().as_ptr(), OP_NO_TICKET) };
 }
 
-/// The length of the connection's session in the encoding that a ticket holds, without application data of ours; 0 if
-/// there is none.
-pub(crate) fn encoded_len(ssl: &SslRef) -> usize {
-    let Some(session) = ssl.session() else {
-        return 0;
-    };
-    // SAFETY: `session` is live for the borrow; with NULL for a buffer, nothing is written. i2d_SSL_SESSION(3).
-    usize::try_from(unsafe { openssl_sys::i2d_SSL_SESSION(session.as_ptr(), ptr::null_mut()) }).unwrap_or(0)
-}
-
 /// A session with all that is in it, but of its own: OpenSSL marks the one that a connection holds as not resumable if
 /// the connection is not shut down in good order.
 pub(crate) fn copy_session(session: &SslSessionRef) -> Option<SslSession> {
@@ -134,9 +122,43 @@ pub(super) unsafe extern "C" fn generate_ticket(ssl: *mut SSL, _arg: *mut c_void
             SSL_SESSION_set1_ticket_appdata(session, data.as_ptr().cast(), data.len()) == 1
                 && SSL_SESSION_set_timeout(session, seconds) == 1
         };
-        done.then(|| tickets.make())
+        if !done {
+            return None;
+        }
+        // SAFETY: as above; OpenSSL keeps no session of a server but in its connection.
+        unsafe { forget_peer(session) }?;
+        tickets.make();
+        Some(())
     }));
     1
+}
+
+/// Takes certificate and raw public key of the peer out of a session. `None`: they are still in there, or the session is
+/// of no use.
+///
+/// # Safety
+/// `session` points to a live session that nobody else uses.
+unsafe fn forget_peer(session: *mut SSL_SESSION) -> Option<()> {
+    // SAFETY: live by this function's contract. SSL_SESSION_get0_peer(3), SSL_SESSION_get0_peer_rpk(3).
+    let has_peer =
+        || unsafe { !SSL_SESSION_get0_peer(session).is_null() || !SSL_SESSION_get0_peer_rpk(session).is_null() };
+    if !has_peer() {
+        return Some(());
+    }
+    // There is no function for it; but decoding can be told to go into a session that there is, and replaces what that
+    // holds.
+    // SAFETY: live by this function's contract. i2d_SSL_SESSION(3).
+    let mut whole = unsafe { SslSessionRef::from_ptr(session) }.to_der().ok()?;
+    let kept = without_peer(&whole);
+    erase(&mut whole);
+    let mut kept = kept?;
+    let (mut into, mut from) = (session, kept.as_ptr());
+    // SAFETY: both pointers are to what they should be, `from` to as many octets as said, and nobody else holds what the
+    // session held. d2i_SSL_SESSION(3), d2i_X509(3).
+    let decoded =
+        unsafe { openssl_sys::d2i_SSL_SESSION(&raw mut into, &raw mut from, c_long::try_from(kept.len()).ok()?) };
+    erase(&mut kept);
+    (decoded == session && !has_peer()).then_some(())
 }
 
 /// `SSL_CTX_decrypt_session_ticket_fn`, likewise: whether a session is used. What is not is as if it had not been
@@ -158,12 +180,8 @@ pub(super) unsafe extern "C" fn decrypt_ticket(
             return false;
         };
         let opened = matches!(status, TICKET_SUCCESS | TICKET_SUCCESS_RENEW) && !session.is_null();
-        if !opened {
-            return tickets.judge(ssl, None);
-        }
-        // SAFETY: `session` is live, as the status says, and in nobody else's hands.
-        let (data, credential) = unsafe { (application_data(session), credential(session)) };
-        tickets.judge(ssl, credential.map(|credential| (data, credential)))
+        // SAFETY: if it could be opened, `session` is live and in nobody else's hands.
+        tickets.judge(ssl, opened.then(|| unsafe { application_data(session) }))
     }));
     if matches!(good, Ok(true)) { TICKET_RETURN_USE } else { TICKET_RETURN_IGNORE }
 }
@@ -180,28 +198,6 @@ unsafe fn application_data<'a>(session: *mut SSL_SESSION) -> &'a [u8] {
             return &[];
         }
         octets(data.cast(), len)
-    }
-}
-
-/// The peer's certificate or raw public key in a session. It does not keep chains.
-///
-/// # Safety
-/// `session` points to a live session.
-unsafe fn credential(session: *mut SSL_SESSION) -> Option<Credential> {
-    // SAFETY: live by this function's contract; what is not NULL is the session's and lives as long.
-    // SSL_SESSION_get0_peer(3), SSL_SESSION_get0_peer_rpk(3).
-    unsafe {
-        let certificate = SSL_SESSION_get0_peer(session);
-        if !certificate.is_null() {
-            let certificate = X509Ref::from_ptr(certificate).to_der().ok()?;
-            return Some(Credential::X509(vec![certificate.into()]));
-        }
-        let key = SSL_SESSION_get0_peer_rpk(session);
-        if key.is_null() {
-            return None;
-        }
-        let key = PKeyRef::<Public>::from_ptr(key).public_key_to_der().ok()?;
-        Some(Credential::RawPublicKey(key.into()))
     }
 }
 

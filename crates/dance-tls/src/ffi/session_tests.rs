@@ -12,7 +12,7 @@ use std::time::Duration;
 use dance_core::UnixTime;
 use dance_core::answer::{SecureTlsa, TlsaAnswer};
 use dance_core::clientid::{ClientForm, Profile};
-use dance_core::matching::MatchOptions;
+use dance_core::matching::{Credential, MatchOptions};
 use dance_core::name::ClientName;
 use dance_core::pkix::{Path, PathError, PathValidator};
 use dance_core::policy::{AllowList, OnLookupFailure, Policy, WildcardEndEntity};
@@ -211,9 +211,9 @@ async fn ticket_of_another_context_is_declined() {
     assert!(enter(&one, &there, &connector).await.unwrap());
 }
 
-// SRV-17: a ticket with what we did not write, or with another client's session, is none.
+// SRV-17: a ticket says nothing about a client that the session is not of.
 #[tokio::test]
-async fn ticket_that_does_not_fit_its_session_is_declined() {
+async fn session_of_another_key_gets_no_ticket() {
     let (key, other_key) = (identity(), identity());
     let (lab, other) = (Arc::new(Lab::new(&key)), Arc::new(Lab::new(&other_key)));
     let acceptor = acceptor(&lab);
@@ -234,6 +234,35 @@ async fn ticket_that_does_not_fit_its_session_is_declined() {
         connected.unwrap();
         drop(accepted.unwrap());
         assert_eq!(lab.judged.load(Ordering::Relaxed) - judged, usize::from(fits));
+    }
+}
+
+// SRV-17: a session that becomes a ticket has forgotten the client's certificate or key; one that does not has not.
+#[tokio::test]
+async fn tickets_hold_no_credential() {
+    let key = identity();
+    let lab = Arc::new(Lab::new(&key));
+    let acceptor = acceptor(&lab);
+    let raw = crate::ClientCredential::RawPublicKey(key.key().clone());
+    for credential in [crate::ClientCredential::X509(key.clone()), raw] {
+        for (verdict, kept) in [(lab.verdict(), false), (Verdict::NotDane(Reason::NoClientName), true)] {
+            let verify = ServerVerification::UnsafeNone;
+            let config = ClientConfig { credential: Some(credential.clone()), ..ClientConfig::new(verify) };
+            let connector = Connector::new(&config).unwrap();
+            let (client, server) = duplex(20_000);
+            let (accepted, connected) = tokio::join!(acceptor.accept(server), connector.connect("server.test", client));
+            let (_, server) = open(accepted.unwrap(), &verdict).await;
+            let session = server.open.ssl().session().unwrap();
+            // SAFETY: the session is live. SSL_SESSION_get0_peer(3), SSL_SESSION_get0_peer_rpk(3).
+            let peer = unsafe {
+                let session = session.as_ptr();
+                !SSL_SESSION_get0_peer(session).is_null() || !SSL_SESSION_get0_peer_rpk(session).is_null()
+            };
+            assert_eq!(peer, kept);
+            let whole = session.to_der().unwrap();
+            assert_eq!(without_peer(&whole).unwrap() == whole, !kept);
+            connected.unwrap();
+        }
     }
 }
 

@@ -131,8 +131,13 @@ impl PathValidator for NoPaths {
 
 /// A validated RRset with one record, `3 1 1` of this key.
 pub fn answer(spki: &[u8]) -> TlsaAnswer {
+    answer_of(TlsaRdata::for_spki(CertUsage::DANE_EE, MatchingType::SHA2_256, spki).unwrap())
+}
+
+/// A validated RRset with this record.
+pub fn answer_of(record: TlsaRdata) -> TlsaAnswer {
     TlsaAnswer::Secure(Arc::new(SecureTlsa {
-        records: vec![TlsaRdata::for_spki(CertUsage::DANE_EE, MatchingType::SHA2_256, spki).unwrap()],
+        records: vec![record],
         valid_until: UnixTime::since_unix_epoch(Duration::from_secs(START + ANSWER)),
         ttl: 600,
         wildcard: Some(false),
