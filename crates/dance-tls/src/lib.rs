@@ -6,6 +6,9 @@
 //! to [`PendingClient::resume`], which gives a [`TlsStream`] or sends the alert. A client makes a [`Connector`] once;
 //! each connection becomes a [`ClientStream`].
 //!
+//! With a [`Resumption`], an authenticated client is given a ticket, and comes back as a [`ResumedClient`] if whoever
+//! decided still agrees; if not, as a [`PendingClient`] like everybody else.
+//!
 //! This crate knows nothing of DNS. It decides nothing about a client but whether its messages obey the protocol.
 //!
 //! | module | what it holds |
