@@ -1,7 +1,8 @@
 //! The tests of dance-tls under valgrind: what they show of the workspace's only `unsafe`, and of OpenSSL below it.
 //!
-//! All of them, unit tests of the FFI module included; they take some twenty times longer and still about a minute. Nothing in them
-//! runs against the clock: the one time limit, how long a refused client is listened to, ends a wait earlier and changes no outcome.
+//! All of them, unit tests of the FFI module included: they take some twenty times longer, and still two minutes. Nothing in them runs
+//! against the clock: the time that matters is paused or the tests' own, and how long a refused peer is listened to ends a wait but
+//! changes no outcome.
 
 use crate::peers;
 use crate::runner::{Context, Stop, run};
