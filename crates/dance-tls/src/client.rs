@@ -1,14 +1,14 @@
 //! The client: verifies the server, answers its signal with the name, and tells a refusal from a broken connection.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use dance_core::clientid::{ClientProfile, ExtensionType, TlsVersion};
 use openssl::error::ErrorStack;
 use openssl::ssl::{
-    self, Ssl, SslContext, SslContextBuilder, SslMethod, SslSessionCacheMode, SslVerifyMode, SslVersion,
+    self, Ssl, SslContext, SslContextBuilder, SslMethod, SslRef, SslSessionCacheMode, SslVerifyMode, SslVersion,
 };
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
@@ -21,6 +21,7 @@ use crate::config::{
 use crate::conn::{ClientSide, Conn, Said, ServerRefusal, Side, State, version};
 use crate::error::{AlertDescription, ConfigError, ConnectError, TlsFailure, because, words};
 use crate::ffi;
+use crate::server::take_state;
 use crate::session_store::{Keeper, SessionStore};
 use crate::stream::{ClientStream, CredentialType, End, HANDSHAKE_FAILURE, OpenStream};
 use crate::transport::{Gate, Linger, Transport};
@@ -113,6 +114,31 @@ impl Connector {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
+        let transport = Transport::new(stream, Gate::default());
+        let mut stream = SslStream::new(self.ssl(server_name)?, transport).map_err(set_up)?;
+        let result = Pin::new(&mut stream).connect().await;
+        let state = take_state(stream.ssl());
+        if let Err(error) = result {
+            let cause = stream.get_mut().take_error();
+            let error = self.classify(&state, &error, cause, stream.ssl(), server_name);
+            if state.alert_sent.is_some() {
+                stream.get_mut().linger(self.linger).await;
+            }
+            return Err(error);
+        }
+        let said = self.said(stream.ssl(), &state)?;
+        // The last flight.
+        stream.get_mut().pass_on().await.map_err(ConnectError::Io)?;
+        Ok(ClientStream {
+            signal: state.signal,
+            name_sent: said.name,
+            credential_sent: said.credential,
+            open: OpenStream::new(stream, End::Client),
+        })
+    }
+
+    /// A connection in the making to the server of this name.
+    pub(crate) fn ssl(&self, server_name: &str) -> Result<Ssl, ConnectError> {
         let mut ssl = Ssl::new(&self.context).map_err(set_up)?;
         // A name with NUL would make `openssl` panic.
         if server_name.is_empty()
@@ -124,41 +150,6 @@ impl Connector {
         if let Some(session) = self.sessions.as_ref().and_then(|sessions| sessions.take(server_name)) {
             ffi::session::offer_session(&mut ssl, &session).map_err(set_up)?;
         }
-        let mut stream = self.start(ssl, stream, server_name).map_err(set_up)?;
-        let result = Pin::new(&mut stream).connect().await;
-        let state = ffi::conn(stream.ssl()).map(|conn| conn.state().take()).unwrap_or_default();
-        if let Err(error) = result {
-            let error = self.classify(&state, &error, &mut stream, server_name);
-            if state.alert_sent.is_some() {
-                stream.get_mut().linger(self.linger).await;
-            }
-            return Err(error);
-        }
-        // In TLS 1.2 the signal is one message and the request another.
-        if self.require_signal && state.certificate_request.is_none() {
-            return Err(ConnectError::NoSignal);
-        }
-        // The last flight.
-        stream.get_mut().pass_on().await.map_err(ConnectError::Io)?;
-        let credential_sent = state.credential_sent == Some(true);
-        let named_by_certificate =
-            version(stream.ssl()) == TlsVersion::Tls12 && state.signal.is_some() && credential_sent;
-        let raw_public_key = ffi::client_uses_raw_public_key(stream.ssl());
-        let sent = if raw_public_key { CredentialType::RawPublicKey } else { CredentialType::X509 };
-        Ok(ClientStream {
-            signal: state.signal,
-            name_sent: state.name_sent || named_by_certificate,
-            credential_sent: credential_sent.then_some(sent),
-            open: OpenStream::new(stream, End::Client),
-        })
-    }
-
-    fn start<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        mut ssl: Ssl,
-        stream: S,
-        server_name: &str,
-    ) -> Result<SslStream<Transport<S>>, ErrorStack> {
         let conn = Conn::new(Side::Client(ClientSide {
             profile: self.profile,
             client_hello: self.client_hello.clone(),
@@ -169,17 +160,34 @@ impl Connector {
         }))
         .with_keeper(self.sessions.as_ref().map(|sessions| Keeper::new(Arc::clone(sessions), server_name)));
         #[cfg(feature = "misbehave")]
-        let conn = crate::misbehave::install(&mut ssl, conn, &self.habits)?;
-        ffi::attach(&mut ssl, conn)?;
-        SslStream::new(ssl, Transport::new(stream, Gate::default()))
+        let conn = crate::misbehave::install(&mut ssl, conn, &self.habits).map_err(set_up)?;
+        ffi::attach(&mut ssl, conn).map_err(set_up)?;
+        Ok(ssl)
+    }
+
+    /// What was said in a handshake that is complete.
+    pub(crate) fn said(&self, ssl: &SslRef, state: &State) -> Result<SaidInHandshake, ConnectError> {
+        // In TLS 1.2 the signal is one message and the request another.
+        if self.require_signal && state.certificate_request.is_none() {
+            return Err(ConnectError::NoSignal);
+        }
+        let credential_sent = state.credential_sent == Some(true);
+        let named_by_certificate = version(ssl) == TlsVersion::Tls12 && state.signal.is_some() && credential_sent;
+        let raw_public_key = ffi::client_uses_raw_public_key(ssl);
+        let credential = if raw_public_key { CredentialType::RawPublicKey } else { CredentialType::X509 };
+        Ok(SaidInHandshake {
+            name: state.name_sent || named_by_certificate,
+            credential: credential_sent.then_some(credential),
+        })
     }
 
     /// Whose fault it is that the handshake failed.
-    fn classify<S>(
+    pub(crate) fn classify(
         &self,
         state: &State,
         error: &ssl::Error,
-        stream: &mut SslStream<Transport<S>>,
+        cause: Option<io::Error>,
+        ssl: &SslRef,
         server_name: &str,
     ) -> ConnectError {
         if let Some(error) = state.extension_error {
@@ -191,7 +199,7 @@ impl Connector {
             Some(ServerRefusal::NoRawPublicKeys) => return ConnectError::NoRawPublicKeys,
             Some(ServerRefusal::Untrusted) => {
                 let server_name = server_name.to_owned();
-                return ConnectError::ServerCertificate { server_name, verdict: stream.ssl().verify_result() };
+                return ConnectError::ServerCertificate { server_name, verdict: ssl.verify_result() };
             }
             None => {}
         }
@@ -203,11 +211,11 @@ impl Connector {
                 ConnectError::PeerAlert(AlertDescription::new(alert))
             };
         }
-        if let Some(error) = stream.get_mut().take_error() {
+        if let Some(error) = cause {
             return ConnectError::Io(error);
         }
         let Some(stack) = error.ssl_error().filter(|stack| !because(stack, ffi::R_UNEXPECTED_EOF)) else {
-            return ConnectError::Io(std::io::ErrorKind::UnexpectedEof.into());
+            return ConnectError::Io(io::ErrorKind::UnexpectedEof.into());
         };
         // OpenSSL has refused the extension before it came to the callback.
         let refused = if because(stack, ffi::R_BAD_EXTENSION) {
@@ -233,6 +241,13 @@ fn keep_sessions(ctx: &mut SslContextBuilder) {
             keeper.on_session(&session);
         }
     });
+}
+
+/// What a client has told a server about itself.
+pub(crate) struct SaidInHandshake {
+    /// Its name, or that its certificate holds it.
+    pub(crate) name: bool,
+    pub(crate) credential: Option<CredentialType>,
 }
 
 /// Sets up how servers are verified.
@@ -290,6 +305,6 @@ fn alpn_wire(protocols: &[Vec<u8>]) -> Vec<u8> {
         .collect()
 }
 
-fn set_up(cause: ErrorStack) -> ConnectError {
+pub(crate) fn set_up(cause: ErrorStack) -> ConnectError {
     ConnectError::Tls(TlsFailure { alert_sent: None, text: format!("cannot set up a connection: {}", words(&cause)) })
 }

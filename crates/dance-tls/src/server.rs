@@ -1,8 +1,8 @@
 //! The server's handshake, up to a client about which nothing has been decided.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use dance_core::clientid::{ExtensionError, ExtensionTypes, Profile, TlsVersion};
 use dance_core::message::{self, CertificateType};
@@ -10,7 +10,7 @@ use dance_core::reason::Reason;
 use dance_core::verdict::{ClientId, Presented};
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, AlpnError, NameType, Ssl, SslContext, SslMethod, SslOptions, SslVerifyMode};
+use openssl::ssl::{self, AlpnError, NameType, Ssl, SslContext, SslMethod, SslOptions, SslRef, SslVerifyMode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 use tracing::{debug, warn};
@@ -144,8 +144,9 @@ impl Acceptor {
             })
         })?;
         if let Err(error) = Pin::new(&mut stream).accept().await {
-            let state = take_state(&stream);
-            let error = self.classify(&state, &error, &mut stream);
+            let state = take_state(stream.ssl());
+            let cause = stream.get_mut().take_error();
+            let error = self.classify(&state, &error, cause, stream.ssl());
             if let Some(alert) = state.alert_sent {
                 // Where OpenSSL wrote it behind the gate, it is all that may leave from there.
                 stream.get_mut().refuse(alert);
@@ -155,7 +156,7 @@ impl Acceptor {
         }
         let server_name = stream.ssl().servername(NameType::HOST_NAME).map(str::to_owned);
         let negotiated = Negotiated::of(stream.ssl());
-        let state = take_state(&stream);
+        let state = take_state(stream.ssl());
         if let Some(client) = session::resumed(stream.ssl()) {
             session::issue(&mut stream, &client);
             let mut open = OpenStream::new(stream, End::Server);
@@ -167,9 +168,7 @@ impl Acceptor {
                 negotiated,
             }));
         }
-        let presented =
-            if state.legacy { Err(Reason::LegacyHandshake) } else { self.read_certificate(&stream, &state) };
-        let presented = match presented {
+        let presented = match self.presented(stream.ssl(), &state) {
             Ok(presented) => presented,
             Err(reason) => {
                 refuse(&mut stream, reason);
@@ -181,28 +180,38 @@ impl Acceptor {
     }
 
     fn start<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<SslStream<Transport<S>>, ErrorStack> {
-        let mut ssl = Ssl::new(&self.context)?;
         let gate = Gate::default();
+        SslStream::new(self.ssl(gate.clone())?, Transport::new(stream, gate))
+    }
+
+    /// A connection in the making, whose gate closes when the client's Certificate comes in.
+    pub(crate) fn ssl(&self, gate: Gate) -> Result<Ssl, ErrorStack> {
+        let mut ssl = Ssl::new(&self.context)?;
         let conn = Conn::new(Side::Server(ServerSide {
             profile: self.profile,
             extension_types: self.extension_types,
             dane: self.dane,
-            gate: gate.clone(),
+            gate,
         }))
         .with_tickets(self.sessions.clone().map(Tickets::new));
         #[cfg(feature = "misbehave")]
         let conn = crate::misbehave::install(&mut ssl, conn, &self.habits)?;
         ffi::attach(&mut ssl, conn)?;
-        SslStream::new(ssl, Transport::new(stream, gate))
+        Ok(ssl)
+    }
+
+    /// What a client has presented whose handshake is complete.
+    pub(crate) fn presented(&self, ssl: &SslRef, state: &State) -> Result<Presented, Reason> {
+        if state.legacy { Err(Reason::LegacyHandshake) } else { self.read_certificate(ssl, state) }
     }
 
     /// The client's Certificate message as core reads it.
-    fn read_certificate<S>(&self, stream: &SslStream<Transport<S>>, state: &State) -> Result<Presented, Reason> {
+    fn read_certificate(&self, ssl: &SslRef, state: &State) -> Result<Presented, Reason> {
         // The server always asks, and OpenSSL insists on an answer.
         let message = state.certificate.as_deref().ok_or(Reason::CertificateMalformed)?;
-        let raw_public_key = ffi::client_uses_raw_public_key(stream.ssl());
+        let raw_public_key = ffi::client_uses_raw_public_key(ssl);
         let certificate_type = if raw_public_key { CertificateType::RawPublicKey } else { CertificateType::X509 };
-        let presented = match version(stream.ssl()) {
+        let presented = match version(ssl) {
             TlsVersion::Tls12 => {
                 let client_id = state.client_id.as_ref().map(|(_, form)| ClientId::Form(form.clone()));
                 message::read_client_certificate_tls12(message, certificate_type, client_id.unwrap_or(ClientId::Absent))
@@ -232,7 +241,13 @@ impl Acceptor {
     }
 
     /// Whose fault it is that the handshake failed.
-    fn classify<S>(&self, state: &State, error: &ssl::Error, stream: &mut SslStream<Transport<S>>) -> AcceptError {
+    pub(crate) fn classify(
+        &self,
+        state: &State,
+        error: &ssl::Error,
+        cause: Option<io::Error>,
+        ssl: &SslRef,
+    ) -> AcceptError {
         if let Some(error) = state.extension_error {
             debug!(%error, "the client's extension ended the handshake");
             return AcceptError::Refused(error.reason());
@@ -240,11 +255,11 @@ impl Acceptor {
         if let Some(alert) = state.alert_received {
             return AcceptError::PeerAlert(AlertDescription::new(alert));
         }
-        if let Some(error) = stream.get_mut().take_error() {
+        if let Some(error) = cause {
             return AcceptError::Io(error);
         }
         let Some(stack) = error.ssl_error().filter(|stack| !because(stack, ffi::R_UNEXPECTED_EOF)) else {
-            return AcceptError::Io(std::io::ErrorKind::UnexpectedEof.into());
+            return AcceptError::Io(io::ErrorKind::UnexpectedEof.into());
         };
         if because(stack, ffi::R_UNSUPPORTED_PROTOCOL) {
             return AcceptError::Refused(Reason::VersionTooLow);
@@ -252,17 +267,17 @@ impl Acceptor {
         if state.hello_has_duplicate && because(stack, ffi::R_BAD_EXTENSION) {
             return AcceptError::Refused(ExtensionError::Duplicate.reason());
         }
-        if because(stack, ffi::R_NO_SHARED_CIPHER) && version(stream.ssl()) == TlsVersion::Tls12 {
+        if because(stack, ffi::R_NO_SHARED_CIPHER) && version(ssl) == TlsVersion::Tls12 {
             return AcceptError::Refused(Reason::LegacyHandshake);
         }
-        if state.awaiting_certificate(version(stream.ssl())) {
+        if state.awaiting_certificate(version(ssl)) {
             if because(stack, ffi::R_EXCESSIVE_MESSAGE_SIZE) {
                 return AcceptError::Refused(Reason::CertificateMalformed);
             }
             // OpenSSL has refused the message before it came to the extension's callback. If core would have refused it
             // for the same alert, that is why (a duplicate); what core does not look into is the certificates
             // themselves.
-            let reason = self.read_certificate(stream, state).err().unwrap_or(Reason::CertificateMalformed);
+            let reason = self.read_certificate(ssl, state).err().unwrap_or(Reason::CertificateMalformed);
             if state.alert_sent == Some(reason.alert().code()) {
                 return AcceptError::Refused(reason);
             }
@@ -300,8 +315,8 @@ fn warn_if_expired(config: &ServerConfig) {
 }
 
 /// What the callbacks have learnt; leaves behind what the rest of the connection needs.
-fn take_state<S>(stream: &SslStream<Transport<S>>) -> State {
-    ffi::conn(stream.ssl()).map(|conn| conn.state().take()).unwrap_or_default()
+pub(crate) fn take_state(ssl: &SslRef) -> State {
+    ffi::conn(ssl).map(|conn| conn.state().take()).unwrap_or_default()
 }
 
 #[cfg(test)]
