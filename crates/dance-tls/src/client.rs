@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 
 use crate::config::{
-    ClientConfig, ClientCredential, Common, ServerVerification, check_alpn, context, use_certified_key,
+    ClientConfig, ClientCredential, Common, Over, ServerVerification, check_alpn, context, use_certified_key,
 };
 use crate::conn::{ClientSide, Conn, Said, ServerRefusal, Side, State, version};
 use crate::error::{AlertDescription, ConfigError, ConnectError, TlsFailure, because, words};
@@ -60,16 +60,24 @@ impl Connector {
     /// # Errors
     /// [`ConfigError`]: among others a name without a credential, or DANE demanded without a name.
     pub fn new(config: &ClientConfig) -> Result<Self, ConfigError> {
+        Self::over(config, Over::Stream)
+    }
+
+    pub(crate) fn over(config: &ClientConfig, over: Over) -> Result<Self, ConfigError> {
         config.check()?;
         let raw_public_key = matches!(config.credential, Some(ClientCredential::RawPublicKey(_)));
         let mut ctx = context(&Common {
-            method: SslMethod::tls_client(),
+            method: match over {
+                Over::Stream => SslMethod::tls_client(),
+                Over::Datagrams => SslMethod::dtls_client(),
+            },
+            over,
             extension_types: &config.extension_type.into(),
             tls12: config.tls12,
             groups: config.groups.as_deref(),
             client_cert_types: if raw_public_key { &[ffi::CERT_TYPE_RPK] } else { &[] },
         })?;
-        if !config.tls13 {
+        if over == Over::Stream && !config.tls13 {
             ctx.set_max_proto_version(Some(SslVersion::TLS1_2)).map_err(ConfigError::OpenSsl)?;
         }
         match &config.credential {

@@ -240,9 +240,18 @@ fn dns_names(certified_key: &CertifiedKey) -> Vec<String> {
     Certificate::parse(&end_entity).map(names).unwrap_or_default()
 }
 
+/// What a connection runs over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    Stream,
+    /// DTLS.
+    Datagrams,
+}
+
 /// What both ends have in common.
 pub(crate) struct Common<'a> {
     pub(crate) method: SslMethod,
+    pub(crate) over: Over,
     pub(crate) extension_types: &'a ExtensionTypes,
     pub(crate) tls12: bool,
     pub(crate) groups: Option<&'a str>,
@@ -257,7 +266,11 @@ pub(crate) fn context(common: &Common<'_>) -> Result<SslContextBuilder, ConfigEr
         return Err(ConfigError::OpenSslTooOld { found: openssl::version::version() });
     }
     let mut ctx = SslContextBuilder::new(common.method).map_err(ConfigError::OpenSsl)?;
-    let oldest = if common.tls12 { SslVersion::TLS1_2 } else { SslVersion::TLS1_3 };
+    let oldest = match common.over {
+        Over::Stream if !common.tls12 => SslVersion::TLS1_3,
+        Over::Stream => SslVersion::TLS1_2,
+        Over::Datagrams => SslVersion::DTLS1_2,
+    };
     ctx.set_min_proto_version(Some(oldest)).map_err(ConfigError::OpenSsl)?;
     ctx.set_cipher_list(TLS12_SUITES).map_err(ConfigError::OpenSsl)?;
     ctx.set_options(
@@ -266,6 +279,10 @@ pub(crate) fn context(common: &Common<'_>) -> Result<SslContextBuilder, ConfigEr
             | SslOptions::NO_COMPRESSION
             | SslOptions::from_bits_retain(ffi::OP_NO_CERTIFICATE_COMPRESSION),
     );
+    if common.over == Over::Datagrams {
+        // The size of datagrams is set for each connection.
+        ctx.set_options(SslOptions::NO_QUERY_MTU);
+    }
     ctx.set_session_cache_mode(SslSessionCacheMode::OFF);
     // One system call for a record instead of three: its header, its body, and one more to find that there is nothing else.
     ctx.set_read_ahead(true);

@@ -411,6 +411,8 @@ impl Conn {
     /// A whole handshake message, before OpenSSL interprets it or after it was sent. What is kept is bounded by
     /// OpenSSL's max_cert_list.
     pub(crate) fn on_handshake_message(&self, ssl: &SslRef, direction: Direction, message: &[u8]) {
+        let as_in_tls = if is_dtls(ssl) { as_in_tls(message) } else { None };
+        let message = as_in_tls.as_deref().unwrap_or(message);
         let Some(&message_type) = message.first() else {
             return;
         };
@@ -471,12 +473,31 @@ impl Conn {
     }
 }
 
-/// The version, once negotiated.
+/// The version, once negotiated. DTLS 1.2 is TLS 1.2 but for the records.
 pub(crate) fn version(ssl: &SslRef) -> TlsVersion {
     match ssl.version2() {
         Some(SslVersion::TLS1_3) => TlsVersion::Tls13,
         _ => TlsVersion::Tls12,
     }
+}
+
+fn is_dtls(ssl: &SslRef) -> bool {
+    matches!(ssl.version2(), Some(SslVersion::DTLS1 | SslVersion::DTLS1_2))
+}
+
+/// A handshake message of DTLS as TLS would have it: its header without sequence number and fragment, which is all of the
+/// message where OpenSSL shows it, and a ClientHello without the cookie behind its session id (RFC 6347 sections 4.2.1,
+/// 4.2.2). Lengths are left as they are: nobody looks at them again.
+fn as_in_tls(message: &[u8]) -> Option<Vec<u8>> {
+    let mut as_in_tls = [message.get(..4)?, message.get(4 + 2 + 3 + 3..)?].concat();
+    if as_in_tls.first() == Some(&HANDSHAKE_CLIENT_HELLO) {
+        let rest = after_session_id(&as_in_tls)?;
+        let (&cookie, suites) = rest.split_first()?;
+        let suites = suites.get(usize::from(cookie)..)?.to_vec();
+        as_in_tls.truncate(as_in_tls.len() - rest.len());
+        as_in_tls.extend(suites);
+    }
+    Some(as_in_tls)
 }
 
 #[cfg(feature = "misbehave")]

@@ -211,6 +211,11 @@ pub enum ConfigError {
         /// Which.
         profile: ClientProfile,
     },
+    /// DTLS is wanted with settings that leave no version of it: there is DTLS 1.2, for profile `2022` with TLS 1.2.
+    Dtls {
+        /// The profile that is set.
+        profile: ClientProfile,
+    },
     /// A client is to speak neither TLS 1.2 nor TLS 1.3.
     NoVersion,
     /// A client's ClientHello is to say its name, and there is no name or no TLS 1.2 to say it for.
@@ -260,6 +265,11 @@ impl fmt::Display for ConfigError {
             Self::Tls12 { profile } => {
                 write!(f, "profile `{profile}` is TLS 1.3 only for a client: drop TLS 1.2, or use profile `2022`")
             }
+            Self::Dtls { profile } => write!(
+                f,
+                "expected profile `2022` with TLS 1.2 enabled, since DTLS 1.2 is the only DTLS there is, found profile `{profile}`: \
+                 use these, or TLS over TCP"
+            ),
             Self::NoVersion => f.write_str("a client needs a version of TLS to speak: enable TLS 1.2 or TLS 1.3"),
             Self::NameInClientHello => f.write_str(
                 "the name stands in the ClientHello for the sake of TLS 1.2: enable that and give the name, or do not ask for it there",

@@ -6,15 +6,17 @@
 //! is refused with internal_error. What they decide is decided in `conn`, in safe code.
 
 use std::ffi::{CStr, c_int, c_long, c_uchar, c_uint, c_void};
+use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use dance_core::clientid::ExtensionTypes;
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
 use openssl::ssl::{Ssl, SslContextBuilder, SslRef};
-use openssl_sys::{SSL, SSL_CTX, X509, X509_STORE_CTX};
+use openssl_sys::{BIO_ADDR, SSL, SSL_CTX, X509, X509_STORE_CTX};
 use tokio_openssl::SslStream;
 
 use crate::conn::{Addition, Conn, Direction, Judgement};
@@ -47,6 +49,8 @@ pub(crate) const R_UNEXPECTED_EOF: c_int = 294;
 const AD_INTERNAL_ERROR: u8 = 80;
 /// SSL_CTRL_SET_MAX_CERT_LIST (SSL_CTX_set_max_cert_list(3)).
 const CTRL_SET_MAX_CERT_LIST: c_int = 51;
+/// DTLS_CTRL_GET_TIMEOUT (DTLSv1_get_timeout(3)).
+const CTRL_DTLS_GET_TIMEOUT: c_int = 73;
 /// X509_V_ERR_APPLICATION_VERIFICATION: the one verification result that OpenSSL turns into handshake_failure.
 const V_ERR_APPLICATION_VERIFICATION: c_int = 50;
 /// All the messages in which the extension may be met. A type that is not registered for a message is ignored there by
@@ -91,6 +95,12 @@ declare! {
     fn SSL_certs_clear(ssl: *mut SSL) -> ();
     /// SSL_new_session_ticket(3)
     fn SSL_new_session_ticket(ssl: *mut SSL) -> c_int;
+    /// DTLSv1_listen(3)
+    fn DTLSv1_listen(ssl: *mut SSL, peer: *mut BIO_ADDR) -> c_int;
+    /// BIO_ADDR(3)
+    fn BIO_ADDR_new() -> *mut BIO_ADDR;
+    /// BIO_ADDR(3)
+    fn BIO_ADDR_free(address: *mut BIO_ADDR) -> ();
 }
 
 pub(crate) mod session;
@@ -163,6 +173,29 @@ pub(crate) fn client_uses_raw_public_key(ssl: &SslRef) -> bool {
 pub(crate) fn new_session_ticket<S>(stream: &mut SslStream<S>) -> bool {
     // SAFETY: the stream owns a live SSL object and is borrowed exclusively. SSL_new_session_ticket(3).
     unsafe { SSL_new_session_ticket(stream.ssl().as_ptr()) == 1 }
+}
+
+/// Has a server of DTLS begin with the ClientHello that is there to be read, as the answer to a HelloVerifyRequest which
+/// somebody else has sent. False if it is not that.
+pub(crate) fn dtls_listen<S: Read + Write>(stream: &mut openssl::ssl::SslStream<S>) -> bool {
+    // SAFETY: the address is live from new to free, or NULL and unused. The stream owns a live SSL object and its BIO, and
+    // is borrowed exclusively. DTLSv1_listen(3), BIO_ADDR(3).
+    unsafe {
+        let peer = BIO_ADDR_new();
+        let listening = !peer.is_null() && DTLSv1_listen(stream.ssl().as_ptr(), peer) == 1;
+        BIO_ADDR_free(peer);
+        listening
+    }
+}
+
+/// In what time DTLS has to repeat its last flight, counted from now. `None` if it waits for nothing.
+pub(crate) fn dtls_timeout(ssl: &SslRef) -> Option<Duration> {
+    let mut left = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    // SAFETY: `ssl` is live for the borrow, `left` for the call; the control only reads the one and writes the other.
+    // DTLSv1_get_timeout(3).
+    let running = unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), CTRL_DTLS_GET_TIMEOUT, 0, (&raw mut left).cast()) == 1 };
+    let (seconds, micros) = (u64::try_from(left.tv_sec), u64::try_from(left.tv_usec));
+    running.then(|| Duration::from_secs(seconds.unwrap_or(0)) + Duration::from_micros(micros.unwrap_or(0)))
 }
 
 /// The key exchange group, once negotiated.

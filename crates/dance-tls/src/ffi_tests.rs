@@ -26,7 +26,7 @@ named! {
     () = "void", c_void = "void", c_int = "int", c_uint = "unsigned int", c_uchar = "unsigned char", usize = "size_t",
     c_long = "long", u64 = "uint64_t", SSL = "SSL", SSL_CTX = "SSL_CTX", X509_STORE_CTX = "X509_STORE_CTX",
     SSL_SESSION = "SSL_SESSION", X509 = "X509", EVP_PKEY = "EVP_PKEY", EVP_CIPHER_CTX = "EVP_CIPHER_CTX",
-    EVP_MAC_CTX = "EVP_MAC_CTX",
+    EVP_MAC_CTX = "EVP_MAC_CTX", BIO_ADDR = "BIO_ADDR",
 }
 
 impl<T: CType> CType for *mut T {
@@ -73,7 +73,7 @@ const INCLUDES: &str = "#include <openssl/ssl.h>\n#include <openssl/x509_vfy.h>\
 /// The C compiler takes a second declaration of a function only if it agrees with the first.
 #[test]
 fn declarations_agree_with_the_headers() {
-    let constants: [(&str, i64); 22] = [
+    let constants: [(&str, i64); 23] = [
         ("TLSEXT_cert_type_x509", CERT_TYPE_X509.into()),
         ("TLSEXT_cert_type_rpk", CERT_TYPE_RPK.into()),
         ("SSL_EXT_TLS1_3_RAW_PUBLIC_KEY", EXT_RAW_PUBLIC_KEY.into()),
@@ -94,6 +94,7 @@ fn declarations_agree_with_the_headers() {
         ("SSL_OP_NO_TICKET", session::OP_NO_TICKET as i64),
         ("EVP_MAX_IV_LENGTH", session::MAX_IV_LENGTH as i64),
         ("OSSL_PARAM_UTF8_STRING", session::PARAM_UTF8_STRING.into()),
+        ("DTLS_CTRL_GET_TIMEOUT", CTRL_DTLS_GET_TIMEOUT.into()),
         ("X509_V_ERR_APPLICATION_VERIFICATION", V_ERR_APPLICATION_VERIFICATION.into()),
         (
             "SSL_OP_NO_TX_CERTIFICATE_COMPRESSION | SSL_OP_NO_RX_CERTIFICATE_COMPRESSION",

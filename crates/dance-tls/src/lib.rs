@@ -20,6 +20,7 @@
 //! | `transport` | the octets below TLS, and the lingering close |
 //! | `session`, `session_store`, `ticket_keys` | resumption, at the server and at the client |
 //! | `conn` | what a connection learns during its handshake and answers OpenSSL's callbacks with |
+//! | `dtls` | DTLS 1.2, for profile `2022`: the same over datagrams |
 //! | `credential` | certificates and keys from files |
 //! | `rollover` | a client's current and next credential, loaded anew without restart |
 //! | `ffi` | the only `unsafe` |
@@ -29,6 +30,7 @@ mod client;
 mod config;
 mod conn;
 mod credential;
+mod dtls;
 mod error;
 #[allow(unsafe_code, reason = "the one module that may")]
 mod ffi;
@@ -47,6 +49,10 @@ mod transport;
 pub use client::Connector;
 pub use config::{ClientConfig, ClientCredential, DaneMode, ServerConfig, ServerVerification, TrustAnchors};
 pub use credential::{CertifiedKey, PrivateKey};
+pub use dtls::{
+    DtlsAcceptor, DtlsConnected, DtlsConnector, DtlsIncoming, DtlsLimits, DtlsListener, DtlsStream,
+    PendingDatagramClient, ResumedDatagrams,
+};
 pub use error::{
     AcceptError, AlertDescription, ClientAuthRefused, ConfigError, ConnectError, CredentialError, CredentialSource,
     PeerAlert, TlsFailure,

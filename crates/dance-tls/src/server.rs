@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 use tracing::{debug, warn};
 
-use crate::config::{Common, DaneMode, ServerConfig, check_alpn, context, server_groups, use_certified_key};
+use crate::config::{Common, DaneMode, Over, ServerConfig, check_alpn, context, server_groups, use_certified_key};
 use crate::conn::{Conn, ServerSide, Side, State, version};
 use crate::credential::subject;
 use crate::error::{AcceptError, AlertDescription, ConfigError, TlsFailure, because, words};
@@ -56,7 +56,7 @@ pub struct Acceptor {
     extension_types: ExtensionTypes,
     dane: bool,
     pub(crate) sessions: Option<Arc<Sessions>>,
-    linger: Linger,
+    pub(crate) linger: Linger,
     #[cfg(feature = "misbehave")]
     pub(crate) habits: crate::misbehave::Habits,
 }
@@ -74,10 +74,18 @@ impl Acceptor {
     /// # Errors
     /// [`ConfigError`].
     pub fn new(config: &ServerConfig) -> Result<Self, ConfigError> {
+        Self::over(config, Over::Stream)
+    }
+
+    pub(crate) fn over(config: &ServerConfig, over: Over) -> Result<Self, ConfigError> {
         // Empty: the server does not know RFC 7250, and a client that has nothing but a key presents nothing.
         let types: &[u8] = if config.raw_public_keys { &[ffi::CERT_TYPE_RPK, ffi::CERT_TYPE_X509] } else { &[] };
         let mut ctx = context(&Common {
-            method: SslMethod::tls_server(),
+            method: match over {
+                Over::Stream => SslMethod::tls_server(),
+                Over::Datagrams => SslMethod::dtls_server(),
+            },
+            over,
             extension_types: &config.extension_types,
             tls12: config.tls12,
             groups: Some(server_groups(config.groups.as_deref())),
@@ -114,6 +122,10 @@ impl Acceptor {
             ctx.set_alpn_select_callback(move |_, offered| {
                 select_alpn(&protocols, offered).ok_or(AlpnError::ALERT_FATAL)
             });
+        }
+        if over == Over::Datagrams {
+            // Whoever hands a ClientHello on has checked its cookie, before there was anything for OpenSSL to know.
+            ctx.set_cookie_verify_cb(|_, _| true);
         }
         Ok(Self {
             context: ctx.build(),
