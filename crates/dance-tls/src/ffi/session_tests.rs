@@ -54,6 +54,8 @@ struct Lab {
     client: Presented,
     context: [u8; 32],
     lifetime: Duration,
+    /// Who is said to hold any ticket.
+    holder: Option<VerifiedClient>,
     judged: AtomicUsize,
 }
 
@@ -66,7 +68,7 @@ impl Resumption for Lab {
 
     fn resume(&self, ticket: &Ticket) -> Option<VerifiedClient> {
         self.judged.fetch_add(1, Ordering::Relaxed);
-        self.settings.resume(ticket, &self.answer, NOW).ok()
+        self.holder.clone().or_else(|| self.settings.resume(ticket, &self.answer, NOW).ok())
     }
 
     fn lifetime(&self, _: &VerifiedClient) -> Duration {
@@ -101,6 +103,7 @@ impl Lab {
             },
             context: [1; 32],
             lifetime: Duration::from_secs(600),
+            holder: None,
             judged: AtomicUsize::new(0),
         }
     }
@@ -234,6 +237,19 @@ async fn session_of_another_key_gets_no_ticket() {
         connected.unwrap();
         drop(accepted.unwrap());
         assert_eq!(lab.judged.load(Ordering::Relaxed) - judged, usize::from(fits));
+    }
+}
+
+// SRV-17: and nobody can make another client of its holder.
+#[tokio::test]
+async fn session_stays_with_its_key() {
+    let (key, other_key) = (identity(), identity());
+    for (holder, resumed) in [(&other_key, false), (&key, true)] {
+        let Verdict::Authenticated(holder) = Lab::new(holder).verdict() else { panic!() };
+        let lab = Arc::new(Lab { holder: Some(holder), ..Lab::new(&key) });
+        let (acceptor, connector) = (acceptor(&lab), connector(&key));
+        assert!(!enter(&lab, &acceptor, &connector).await.unwrap());
+        assert_eq!(enter(&lab, &acceptor, &connector).await.unwrap(), resumed);
     }
 }
 
