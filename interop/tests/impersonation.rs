@@ -222,16 +222,14 @@ fn two_organisations_with_the_same_names_do_not_mix() {
     let [a, b] = [&lab.a, &lab.look_alike].map(|authority| &authority.certificate);
     for (settings, wire) in WIRES {
         let gateway = lab.gateway(settings);
-        let [names, others] = [[twin(A), twin(B)], [twin(B), twin(A)]];
+        let [of_a, of_b] = &lab.twins;
         let mut cases = Vec::new();
-        for (client, ([own, foreign], (name, other))) in
-            lab.twins.iter().zip([[a, b], [b, a]].into_iter().zip(names.iter().zip(&others)))
-        {
+        for (client, own, foreign, name, other) in [(of_a, a, b, twin(A), twin(B)), (of_b, b, a, twin(B), twin(A))] {
             // Whatever is sent beside its own authority.
             for issuers in [&[own][..], &[own, foreign], &[foreign, own]] {
                 let credential = client.with(lab.path(), issuers);
-                cases.push((naming(&gateway, wire, &credential, name), Expected::page(name)));
-                cases.push((naming(&gateway, wire, &credential, other), Expected::refused("no-match")));
+                cases.push((naming(&gateway, wire, &credential, &name), Expected::page(&name)));
+                cases.push((naming(&gateway, wire, &credential, &other), Expected::refused("no-match")));
             }
         }
         check(&gateway, &cases);
