@@ -86,13 +86,17 @@ struct Running {
 impl Running {
     fn start(args: &[String]) -> Self {
         let mut command = dance();
-        let mut child =
-            command.arg("gateway").args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.arg("gateway").args(args);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, log) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
         let mut running = Self { child, address: String::new(), log };
-        let first = running.line("");
+        let first = running.line("listening");
         // Text ends with the field; in JSON a quote follows.
         let address = first.split("addr").nth(1).unwrap_or_else(|| panic!("no address in {first:?}"));
         running.address = address.trim_matches(|c: char| !c.is_ascii_digit()).split('"').next().unwrap().to_owned();
@@ -158,6 +162,48 @@ async fn sigterm_and_sigint_end_it_in_order() {
         assert_eq!(status.code(), Some(0), "{log:?}");
         assert!(log.last().unwrap().contains("ended"), "{log:?}");
     }
+}
+
+/// A gateway under limits of open files, soft and hard; what it logs to its end.
+fn limited(scene: &Scene, soft: u32, hard: u32) -> Vec<String> {
+    let mut command = Command::new("sh");
+    let limits = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+    command.args(["-c", &limits]).arg(dance().get_program()).arg("gateway").args(scene.flags());
+    let (status, log) = Running::spawn(command).signal("-TERM");
+    assert_eq!(status.code(), Some(0), "{log:?}");
+    log
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_open_files_is_raised_or_warned_about() {
+    let scene = Scene::start().await;
+    let log = limited(&scene, 256, 1024);
+    assert!(log.iter().any(|line| line.contains("WARN") && line.contains("allowed=1024")), "{log:?}");
+    // 4096 connections, 1024 to the origin, 256 look-ups, and some: the hard limit allows it.
+    let log = limited(&scene, 256, 6000);
+    assert!(!log.iter().any(|line| line.contains("WARN")), "{log:?}");
+}
+
+// SEC-09
+#[tokio::test(flavor = "multi_thread")]
+async fn both_profiles_can_be_set_by_flags_and_tls_1_2_is_warned_about() {
+    let scene = Scene::start().await;
+    let with = |more: &[&str]| [scene.flags(), more.iter().map(|&flag| flag.to_owned()).collect()].concat();
+    let flags = with(&["--profile", "2022", "--tls12", "--resumption", "bound", "--extension-type", "0xff5a,0xffdc"]);
+    let gateway = Running::start(&flags);
+    let ran = scene.request(&gateway, &["--profile=2022", "--key", "client.key"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    drop(gateway);
+
+    let check = |flags: Vec<String>| run([vec!["gateway".to_owned()], flags, vec!["--check".to_owned()]].concat());
+    let ran = check(flags);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains("TLS 1.2 is on"), "{ran:?}");
+    for line in ["tls12 = true", "resumption = \"bound\"", "extension-type = [\"0xff5a\", \"0xffdc\"]"] {
+        assert!(ran.stdout.contains(line), "{line} in {}", ran.stdout);
+    }
+    assert_eq!(check(with(&["--tls12"])).code, 2);
+    assert_eq!(check(with(&["--extension-type", "0xff5a,0xff5a"])).code, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,4 +52,4 @@ mod upstream;
 
 pub use config::Config;
 pub use log::{Outcome, VerdictEvent};
-pub use start::{Gateway, StartError, resolver};
+pub use start::{Gateway, StartError, raise_open_files, resolver};

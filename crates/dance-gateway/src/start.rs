@@ -40,6 +40,9 @@ const ALPN: [&[u8]; 2] = [H2, b"http/1.1"];
 /// What a look-up's own budget is over the resolver's, so that the resolver's account of a failure is heard.
 const RESOLVER_MARGIN: Duration = Duration::from_millis(100);
 
+/// Files that are no connections: the listening socket, the log, what the runtime polls with.
+const SPARE_FILES: u64 = 64;
+
 /// The resolver that a configuration describes.
 ///
 /// # Errors
@@ -89,12 +92,6 @@ impl<S: TlsaSource + 'static> Gateway<S> {
         let certified_key = CertifiedKey::load(checked.certificate, checked.key).map_err(|error| {
             StartError::Credential { certificate: checked.certificate.to_owned(), key: checked.key.to_owned(), error }
         })?;
-        if config.tls12 {
-            tracing::warn!(
-                profile = config.profile().name(),
-                "TLS 1.2 is on: its clients send their names, and their certificates, for anyone on the way to read"
-            );
-        }
         let roots = |key: &'static str, path: Option<&Path>| path.map(|path| roots(key, path)).transpose();
         let pkix_roots = roots("pkix-roots", config.pkix_roots.as_deref())?.unwrap_or_default();
         let client_ca = ClientCa::new(roots("client-ca", config.client_ca.as_deref())?);
@@ -195,6 +192,29 @@ impl<S: TlsaSource + 'static> Gateway<S> {
 impl<S> fmt::Debug for Gateway<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Raises this process's limit of open files to what a configuration can come to need, and logs a warning where the system does not
+/// let it. For the whole process, which is why [`Gateway::bind`] does not do it.
+pub fn raise_open_files(config: &Config) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let connections = config.max_connections + config.max_origin_connections + config.limits.lookups_total;
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(SPARE_FILES);
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let allowed = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    limit.current = Some(allowed);
+    let raised = setrlimit(Resource::Nofile, limit);
+    if allowed < wanted || raised.is_err() {
+        tracing::warn!(
+            allowed,
+            wanted,
+            "too few files may be open for as many connections as are configured: raise the hard limit (ulimit -Hn, LimitNOFILE=), or lower max-connections"
+        );
     }
 }
 

@@ -99,8 +99,8 @@ EXAMPLES:
     dance gateway --config /etc/dance/gateway.toml
     dance gateway --config /etc/dance/gateway.toml --check
 
-    The first line of the log tells the address, as `listening addr=0.0.0.0:8443`; then comes one
-    for every client. RUST_LOG sets how much is logged. SIGTERM and SIGINT end the gateway once
+    The log begins with warnings, if there are any, and the address, as `listening addr=0.0.0.0:8443`;
+    then comes a line for every client. RUST_LOG sets how much is logged. SIGTERM and SIGINT end the gateway once
     requests under way are finished, or after drain-timeout.
 
 EXIT CODES:
@@ -223,6 +223,7 @@ async fn serve(config: &Config) -> Result<Exit, Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let gateway = bind(config)?;
     info!(addr = %gateway.local_addr(), "listening");
+    dance_gateway::raise_open_files(config);
     let shutdown = async {
         tokio::select! {
             _ = terminate.recv() => {}
