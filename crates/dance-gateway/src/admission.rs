@@ -60,7 +60,7 @@ pub(crate) async fn admit<S: TlsaSource>(
             core.tell(&event(Outcome::Resumed(decision)));
             let h2 = resumed.negotiated().alpn.as_deref() == Some(H2);
             let client = Box::new(resumed.client);
-            let who = Who::Known(Known { evidence: Evidence::Resumed(client.clone()), client });
+            let who = Who::Known(Known { evidence: Evidence::Resumed(client.clone()), client, asked: None });
             return Some(Admitted { tls: resumed.stream, who, h2 });
         }
         Ok(Err(error)) => {
@@ -87,6 +87,7 @@ pub(crate) async fn admit<S: TlsaSource>(
             return None;
         }
     };
+    let asked = verified.trace.as_ref().is_some_and(|trace| !trace.from_cache).then(Instant::now);
     // Who asked for DANE and failed is anonymous, whatever its certificate is good for elsewhere.
     let ordinary = match &verified.decision.verdict {
         Verdict::NotDane(_) => core.client_ca.judge(&presented, core.verifier.now()),
@@ -107,7 +108,7 @@ pub(crate) async fn admit<S: TlsaSource>(
     };
     let who = match (decision.verdict, ordinary) {
         (Verdict::Authenticated(client), _) => {
-            Who::Known(Known { client: Box::new(client), evidence: Evidence::Presented(presented) })
+            Who::Known(Known { client: Box::new(client), evidence: Evidence::Presented(presented), asked })
         }
         (Verdict::NotDane(_), Some(Ok(certificate))) => Who::Holder(certificate.clone()),
         (Verdict::NotDane(_), Some(Err(_)) | None) | (Verdict::Unauthenticated(_), _) => Who::Anybody,

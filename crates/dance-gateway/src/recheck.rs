@@ -9,7 +9,7 @@ use dance_core::UnixTime;
 use dance_core::reason::{Reason, Softening};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-/// Look-ups for one connection are so far apart at least, whatever the TTL, the handshake's included.
+/// The look-ups for one connection are so far apart at least, whatever the TTL, with the handshake's among them if it made one.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// So long after its answer has run out, a connection that could not be confirmed is told to end: a minute, less what requests under
 /// way are given then, less the second that a clock of seconds may be late.
@@ -42,9 +42,13 @@ pub(crate) trait Refusal {
     fn reason(&self) -> Option<Reason>;
 }
 
-/// Watches over a client whose answer is good until `valid_until`, and was found now. Ends when the client's connection must.
-pub(crate) async fn watch<R: Recheck>(mut recheck: R, mut valid_until: UnixTime) -> R::Refusal {
-    let mut asked = Instant::now();
+/// Watches over a client whose answer is good until `valid_until`, and was looked up at `asked`; `None` if it was known before. Ends
+/// when the client's connection must.
+pub(crate) async fn watch<R: Recheck>(
+    mut recheck: R,
+    mut valid_until: UnixTime,
+    mut asked: Option<Instant>,
+) -> R::Refusal {
     loop {
         loop {
             let left = valid_until.as_secs().saturating_sub(recheck.now().as_secs());
@@ -53,11 +57,13 @@ pub(crate) async fn watch<R: Recheck>(mut recheck: R, mut valid_until: UnixTime)
             }
             sleep(Duration::from_secs(left).min(GLANCE)).await;
         }
-        let patience = Instant::now() + PATIENCE;
-        let mut next = (asked + INTERVAL).max(Instant::now()) + up_to(SPREAD);
+        let ran_out = Instant::now();
+        let patience = ran_out + PATIENCE;
+        let mut next = asked.map_or(ran_out, |asked| ran_out.max(asked + INTERVAL)) + up_to(SPREAD);
         valid_until = loop {
             sleep_until(next).await;
-            asked = Instant::now();
+            let now = Instant::now();
+            asked = Some(now);
             // Boxed, so that a connection that rests keeps no look-up's memory.
             let refusal = match timeout_at(patience, Box::pin(recheck.recheck())).await {
                 Ok(Ok(until)) => break until,
@@ -65,8 +71,8 @@ pub(crate) async fn watch<R: Recheck>(mut recheck: R, mut valid_until: UnixTime)
                 Err(_) => return recheck.overdue(),
             };
             next = match refusal.reason() {
-                Some(reason) if is_limit(reason) => asked + BUSY + up_to(SPREAD),
-                Some(reason) if reason.softening() == Softening::ByLookupSetting => asked + INTERVAL,
+                Some(reason) if is_limit(reason) => now + BUSY + up_to(SPREAD),
+                Some(reason) if reason.softening() == Softening::ByLookupSetting => now + INTERVAL,
                 _ => return refusal,
             };
             if next >= patience {
@@ -162,11 +168,19 @@ mod tests {
 
     /// When was asked, in seconds, why the connection had to end, and when.
     async fn run(ttl: u64, script: &[Result<u64, (Reason, u64)>]) -> (Vec<u64>, Option<Reason>, u64) {
+        run_after(true, ttl, script).await
+    }
+
+    async fn run_after(
+        looked_up: bool,
+        ttl: u64,
+        script: &[Result<u64, (Reason, u64)>],
+    ) -> (Vec<u64>, Option<Reason>, u64) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let start = Instant::now();
         let scripted = Scripted { start, script: script.iter().copied().collect(), asked: Arc::clone(&asked) };
         let until = UnixTime::since_unix_epoch(Duration::from_secs(scripted.now().as_secs() + ttl));
-        let reason = watch(scripted, until).await;
+        let reason = watch(scripted, until, looked_up.then(Instant::now)).await;
         let asked = asked.lock().map(|asked| asked.clone()).unwrap_or_default();
         (asked, reason, start.elapsed().as_secs())
     }
@@ -202,6 +216,16 @@ mod tests {
                 last = when;
             }
         }
+    }
+
+    // SEC-12: an answer that another connection has looked up, and that runs out soon, is no reason to wait for longer.
+    #[tokio::test(start_paused = true)]
+    async fn nor_is_one_waited_for_that_was_not_made() {
+        let gone = Err((Reason::TlsaAbsent, 0));
+        let (asked, ..) = run_after(false, 3, &[Ok(3), gone]).await;
+        assert!((3..=3 + SPREAD_SECS).contains(&asked[0]) && asked[1] - asked[0] >= 30, "{asked:?}");
+        let (asked, ..) = run_after(true, 3, &[gone]).await;
+        assert!(asked[0] >= 30, "{asked:?}");
     }
 
     // SRV-23

@@ -14,13 +14,16 @@ use crate::log::{Outcome, VerdictEvent};
 use crate::recheck::{Recheck, Refusal, Vigil, watch};
 
 /// Re-checks may have one in so many of the look-ups that may be in flight: were a crowd's answers to run out together, new clients
-/// would still find room.
-const SHARE: usize = 4;
+/// would still find room. By default this is twice what one entry of the allow-list may have, so that no client whose DNS is slow can
+/// take all of it.
+const SHARE: usize = 2;
 
 /// A client that is known, and what of it can be asked about again.
 pub(crate) struct Known {
     pub(crate) client: Box<VerifiedClient>,
     pub(crate) evidence: Evidence,
+    /// When its name was looked up; `None` if what was known already did.
+    pub(crate) asked: Option<Instant>,
 }
 
 /// How many re-checks may be under way, of so many look-ups in flight.
@@ -36,10 +39,10 @@ pub(crate) fn vigil<S: TlsaSource + 'static>(
     peer: SocketAddr,
     accepted: Instant,
 ) -> Vigil {
-    let until = known.client.valid_until();
+    let (until, asked) = (known.client.valid_until(), known.asked);
     let standing = Standing { core: Arc::clone(&core), known, peer };
     Vigil::over(async move {
-        let Lost { decision, trace } = watch(standing, until).await;
+        let Lost { decision, trace } = watch(standing, until, asked).await;
         let outcome = Outcome::Withdrawn(decision);
         core.tell(&VerdictEvent { peer, outcome, certificate: None, trace, elapsed: accepted.elapsed() });
     })
@@ -85,10 +88,14 @@ impl<S: TlsaSource> Recheck for Standing<S> {
     }
 
     async fn recheck(&mut self) -> Result<UnixTime, Lost> {
-        let Ok(_turn) = self.core.rechecks.try_acquire() else {
+        let verifier = &self.core.verifier;
+        // What others have found out meanwhile costs no look-up.
+        let known = verifier.source().cached(self.known.client.owner_name()).is_some();
+        let turn = self.core.rechecks.try_acquire();
+        if turn.is_err() && !known {
             return Err(self.unanswered(Reason::LookupLimitTotal));
-        };
-        let Verified { decision, trace } = self.core.verifier.recheck(&self.known.evidence, self.peer.ip()).await;
+        }
+        let Verified { decision, trace } = verifier.recheck(&self.known.evidence, self.peer.ip()).await;
         match decision.verdict {
             Verdict::Authenticated(client) if client.identity() == self.known.client.identity() => {
                 tracing::debug!(peer = %self.peer, until = client.valid_until().as_secs(), "client confirmed");

@@ -370,7 +370,7 @@ async fn and_many_are_asked_for_without_a_crowd() {
     let scene = Scene::with(TTL, |config| config.limits = limits).await;
     let mut clients = Vec::new();
     for number in 0..40 {
-        let name = format!("sensor{number}._device.example.com");
+        let name = format!("pump{number}._device.example.com");
         let client = scene.lab.certificate(&name, &scene.lab.enrol_for(&name, TTL));
         let mut http = Http1::new(scene.gateway.connect(&client).await);
         assert_eq!(http.get("/", &[]).await.status, 200);
@@ -382,4 +382,24 @@ async fn and_many_are_asked_for_without_a_crowd() {
     for http in &mut clients {
         assert_eq!(http.get("/", &[]).await.status, 200);
     }
+}
+
+// SEC-01
+#[tokio::test]
+async fn and_leaves_room_for_new_clients() {
+    let limits = dance_gateway::config::LimitsConfig { lookups_total: 4, ..Default::default() };
+    let scene = Scene::with(TTL, |config| config.limits = limits).await;
+    let mut clients = Vec::new();
+    for number in 0..40 {
+        let name = format!("pump{number}._device.example.com");
+        let client = scene.lab.certificate(&name, &scene.lab.enrol_for(&name, TTL));
+        clients.push(Http1::new(scene.gateway.connect(&client).await));
+        scene.gateway.told(number + 1).await;
+        scene.lab.world.add_fault(&name, Fault::NeverAnswers).unwrap();
+    }
+    // As many are asked for as may be, and nobody is answered.
+    scene.time.pass(u64::from(TTL) + 4).await;
+    assert!(scene.asked() > 40);
+    scene.http1().await;
+    assert_eq!(scene.gateway.told(41).await[40].code, "authenticated");
 }
