@@ -14,6 +14,7 @@ use datagrams::{
     Fate, From, Net, REFUSE, acceptor, client_settings, connect, echo, in_certificate, listener, of_last_flight, open,
     receive, records, server_settings, socket,
 };
+use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 /// HandshakeType.
@@ -148,11 +149,12 @@ async fn client_asks_again_while_pending() {
 // A client that is gone is noticed by its silence, pending or not, and forgotten with what is dropped.
 #[tokio::test]
 async fn client_gone_while_pending() {
-    let limits = DtlsLimits { idle: Duration::from_millis(50), ..DtlsLimits::default() };
-    let (mut listener, address) = listener(limits).await;
+    let (mut listener, address) = listener(DtlsLimits::default()).await;
     let client = connect(&client_settings(x509()), address);
     let mut pending = acceptor().accept(listener.accept().await.unwrap()).await.unwrap();
     client.abort();
+    // From here on, time passes where nothing else happens.
+    tokio::time::pause();
     pending.closed().await;
     assert_eq!(listener.clients(), 1);
     drop(pending);
@@ -185,7 +187,7 @@ async fn numbers_of_the_first_records() {
 
 /// The first ClientHello of a client.
 async fn client_hello() -> Vec<u8> {
-    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let client = connect(&client_settings(x509()), server.local_addr().unwrap());
     let mut buffer = [0; 2000];
     let length = server.recv(&mut buffer).await.unwrap();
@@ -297,38 +299,46 @@ async fn noise_is_ignored() {
     }
 }
 
-// A limit on clients is one: who is above it is not answered, and gets its turn when another has gone.
+/// Shows itself at its address and asks to be a client. Has been heard when this returns.
+async fn knock(socket: &UdpSocket, hello: &[u8]) {
+    let mut answer = [0; 2000];
+    let mut ask = async || {
+        socket.send(hello).await.unwrap();
+        let length = socket.recv(&mut answer).await.unwrap();
+        records(&answer[..length])[0].fragment[12 + 3..].to_vec()
+    };
+    let cookie = ask().await;
+    socket.send(&with_cookie(hello, &cookie)).await.unwrap();
+    // A listener takes what comes in its order, and answers strangers at once.
+    let stranger = self::socket(socket.peer_addr().unwrap()).await;
+    stranger.send(hello).await.unwrap();
+    stranger.recv(&mut [0; 2000]).await.unwrap();
+}
+
+// A limit on clients is one: who is above it is not heard, and is when another has gone.
 #[tokio::test]
 async fn too_many_clients() {
+    let hello = client_hello().await;
     for limits in [
         DtlsLimits { clients: 2, ..DtlsLimits::default() },
         DtlsLimits { clients_per_source: 2, ..DtlsLimits::default() },
         DtlsLimits { backlog: 2, ..DtlsLimits::default() },
     ] {
         let (mut listener, address) = listener(limits).await;
-        let clients: Vec<_> = (0..3).map(|_| connect(&client_settings(x509()), address)).collect();
-        // Three were here, of whom two are; with the backlog, taking one makes room.
+        let sockets = [socket(address).await, socket(address).await, socket(address).await];
+        for (socket, clients) in sockets.iter().zip([1, 2, 2]) {
+            knock(socket, &hello).await;
+            assert_eq!(listener.clients(), clients, "{limits:?}");
+        }
         let first = listener.accept().await.unwrap();
-        while listener.clients() < 2 {
-            tokio::task::yield_now().await;
-        }
-        let second = listener.accept().await.unwrap();
-        if limits.backlog > 2 {
-            assert_eq!(listener.clients(), 2);
-            tokio::select! {
-                biased;
-                _ = listener.accept() => panic!("{limits:?}"),
-                () = tokio::time::sleep(Duration::from_millis(20)) => {}
-            }
-        }
+        assert_eq!(first.peer_addr(), sockets[0].local_addr().unwrap());
         drop(first);
-        let third = listener.accept().await.unwrap();
-        let acceptor = acceptor();
-        let (one, other) = tokio::join!(acceptor.accept(second), acceptor.accept(third));
-        let (_one, _other) = (open(one.unwrap()).await, open(other.unwrap()).await);
-        for client in clients {
-            client.abort();
+        knock(&sockets[2], &hello).await;
+        assert_eq!(listener.clients(), 2);
+        for socket in &sockets[1..] {
+            assert_eq!(listener.accept().await.unwrap().peer_addr(), socket.local_addr().unwrap());
         }
+        assert_eq!(listener.clients(), 0);
     }
 }
 
@@ -357,14 +367,14 @@ async fn full_queue_loses() {
 // A client that vanishes is forgotten in the end, and the end of the listener is not that of its clients.
 #[tokio::test]
 async fn ends() {
-    let limits = DtlsLimits { idle: Duration::from_millis(200), ..DtlsLimits::default() };
-    let (mut listener, address) = listener(limits).await;
+    let (mut listener, address) = listener(DtlsLimits::default()).await;
     let client = connect(&client_settings(x509()), address);
     let pending = acceptor().accept(listener.accept().await.unwrap()).await.unwrap();
     let server = open(pending).await;
     drop(listener);
     let (mut server, client) = echo(server, client).await;
     drop(client);
+    tokio::time::pause();
     let error = server.recv(&mut [0]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
 }
@@ -372,18 +382,18 @@ async fn ends() {
 // A server that is not there: the client says so if the system does, and its handshake can be given up at any time.
 #[tokio::test]
 async fn nobody_there() {
-    let gone = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = gone.local_addr().unwrap();
     drop(gone);
     let error = connect(&client_settings(x509()), address).await.unwrap().unwrap_err();
     assert!(matches!(error, ConnectError::Io(_)), "{error:?}");
 
     // And a client that is not: the server's handshake ends with the client's time.
-    let limits = DtlsLimits { idle: Duration::from_millis(50), ..DtlsLimits::default() };
-    let (mut listener, address) = listener(limits).await;
+    let (mut listener, address) = listener(DtlsLimits::default()).await;
     let client = connect(&client_settings(x509()), address);
     let incoming = listener.accept().await.unwrap();
     client.abort();
+    tokio::time::pause();
     let error = acceptor().accept(incoming).await.unwrap_err();
     assert!(matches!(&error, AcceptError::Io(cause) if cause.kind() == std::io::ErrorKind::TimedOut), "{error:?}");
     assert_eq!(listener.clients(), 0);
