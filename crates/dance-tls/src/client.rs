@@ -175,8 +175,8 @@ impl Connector {
 
     /// What was said in a handshake that is complete.
     pub(crate) fn said(&self, ssl: &SslRef, state: &State) -> Result<SaidInHandshake, ConnectError> {
-        // In TLS 1.2 the signal is one message and the request another.
-        if self.require_signal && state.certificate_request.is_none() {
+        // In TLS 1.2 the signal is one message and the request another. A session that is resumed began with both.
+        if self.require_signal && state.certificate_request.is_none() && !ssl.session_reused() {
             return Err(ConnectError::NoSignal);
         }
         let credential_sent = state.credential_sent == Some(true);

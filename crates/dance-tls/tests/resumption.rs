@@ -53,6 +53,17 @@ async fn resumed_as_long_as_the_answer_is_good() {
     }
 }
 
+// CLI-02, SRV-17: a client that demands DANE has had the signal when the session began; a server that resumes sends none.
+#[tokio::test]
+async fn signal_that_is_demanded_is_that_of_the_first_handshake() {
+    let bound = Bound::new();
+    let config = ClientConfig { resumption: true, require_signal: true, ..client_config(x509()) };
+    let (acceptor, connector) = (bound.acceptor(), Connector::new(&config).unwrap());
+    for resumed in [false, true, true] {
+        assert_eq!(enter(&bound, &acceptor, &connector).await.resumed, resumed);
+    }
+}
+
 async fn handshake_any(
     acceptor: &Acceptor,
     connector: &Connector,
