@@ -148,8 +148,9 @@ impl Connector {
     /// A connection in the making to the server of this name.
     pub(crate) fn ssl(&self, server_name: &str) -> Result<Ssl, ConnectError> {
         let mut ssl = Ssl::new(&self.context).map_err(set_up)?;
-        // A name with NUL would make `openssl` panic.
+        // A name with NUL would make `openssl` panic; of one that begins with a dot OpenSSL takes every subdomain.
         if server_name.is_empty()
+            || server_name.starts_with('.')
             || server_name.contains('\0')
             || expect_server(&mut ssl, server_name, self.verify_server).is_err()
         {
@@ -299,7 +300,8 @@ fn expect_server(ssl: &mut Ssl, server_name: &str, verify: bool) -> Result<(), E
     ssl.set_hostname(server_name)?;
     if verify {
         let param = ssl.param_mut();
-        param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+        // Names are in the subjectAltName (RFC 9525 section 2).
+        param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT);
         param.set_host(server_name)?;
     }
     Ok(())

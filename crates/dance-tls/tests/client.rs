@@ -101,10 +101,35 @@ async fn server_names() {
         assert_eq!(accepted.unwrap().server_name(), sni);
     }
     let too_long = "x".repeat(300);
-    for wrong in ["", "a\0b.test", too_long.as_str()] {
+    // With a dot in front, OpenSSL would take any name below it.
+    for wrong in ["", "a\0b.test", too_long.as_str(), ".test"] {
         let (client, _server) = tcp().await;
         let error = connector.connect(wrong, client).await.unwrap_err();
         assert!(matches!(error, ConnectError::ServerName(_)), "{wrong:?}: {error:?}");
+    }
+}
+
+// CLI-05: a server's name is in its subjectAltName (RFC 9525 section 2); what its subject says is no name, with other kinds
+// of alternative name beside it or none.
+#[tokio::test]
+async fn subject_is_no_server_name() {
+    let address = rcgen::SanType::IpAddress([127, 0, 0, 1].into());
+    for (names, taken) in [
+        (vec![], false),
+        (vec![address.clone()], false),
+        (vec![address, rcgen::SanType::DnsName(SERVER.try_into().unwrap())], true),
+    ] {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, SERVER);
+        params.subject_alt_names = names;
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let identity = CertifiedKey::parse(certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+        let acceptor = Acceptor::new(&ServerConfig::new(identity)).unwrap();
+        let roots = ServerVerification::Roots(TrustAnchors::parse(certificate.as_bytes()).unwrap());
+        let (connector, sent) = counting(&ClientConfig { server_verification: roots, ..client_config(x509()) });
+        let (accepted, connected) = handshake(&acceptor, &connector).await;
+        assert_eq!((connected.is_ok(), accepted.is_ok(), sent.load(Ordering::Relaxed)), (taken, taken, taken.into()));
     }
 }
 
