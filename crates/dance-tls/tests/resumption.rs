@@ -5,26 +5,30 @@
 mod bound;
 mod common;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bound::*;
 use common::*;
 use dance_core::answer::{Denial, DenialKind, LookupFailure, TlsaAnswer};
-use dance_core::clientid::Profile;
+use dance_core::clientid::{Profile, TlsVersion};
 use dance_core::policy::AllowList;
 use dance_core::reason::Reason;
 use dance_core::tlsa::{CertUsage, MatchingType, Selector, TlsaRdata};
 use dance_core::verdict::Verdict;
 use dance_tls::misbehave::{self, CLIENT_HELLO};
 use dance_tls::{
-    AcceptError, Accepted, Acceptor, CertifiedKey, ClientConfig, ClientCredential, Connector, CredentialType, Resumed,
-    ServerConfig, ServerVerification,
+    AcceptError, Accepted, Acceptor, CertifiedKey, ClientConfig, ClientCredential, ConnectError, Connector,
+    CredentialType, Resumed, ServerConfig, ServerVerification,
 };
 use openssl::ssl::Ssl;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_openssl::SslStream;
+
+const PRE_SHARED_KEY: u16 = 41;
+/// Content type of records.
+const HANDSHAKE: u8 = 22;
 
 // SRV-17, SEC-12, HTTP-16: as long as the answer is good the client comes back without presenting itself; then it
 // authenticates from scratch. The same client, and the same end, each time.
@@ -197,18 +201,80 @@ async fn resumed_after_a_hello_retry_request() {
 
 /// The identity of the PSK in a ClientHello, as a range of it.
 fn ticket_in(client_hello: &[u8]) -> Option<std::ops::Range<usize>> {
-    const PRE_SHARED_KEY: [u8; 2] = [0, 41];
     let number = |at: usize| usize::from(u16::from_be_bytes([client_hello[at], client_hello[at + 1]]));
     let mut at = 4 + misbehave::hello_length(client_hello) + 2;
     while at < client_hello.len() {
         let data = at + 4;
-        if client_hello[at..].starts_with(&PRE_SHARED_KEY) {
+        if client_hello[at..].starts_with(&PRE_SHARED_KEY.to_be_bytes()) {
             // Lengths of the list and of its first entry.
             return Some(data + 4..data + 4 + number(data + 2));
         }
         at = data + number(at + 2);
     }
     None
+}
+
+// SRV-17: of two ClientHellos the second counts. Who offers a good ticket in the first alone is not resumed.
+#[tokio::test]
+async fn ticket_in_the_first_client_hello_alone_is_none() {
+    let bound = Bound::new();
+    let config = ServerConfig { groups: Some("P-256".to_owned()), ..bound.config() };
+    let (acceptor, honest) = (Acceptor::new(&config).unwrap(), resuming(x509()));
+    enter(&bound, &acceptor, &honest).await;
+    let hellos = AtomicUsize::new(0);
+    let withdraws = misbehave::connector(
+        &honest,
+        misbehave::only(CLIENT_HELLO, move |message| {
+            if hellos.fetch_add(1, Ordering::Relaxed) == 0 {
+                return message.to_vec();
+            }
+            let rest = hello_extensions(message).into_iter().filter(|(found, _)| *found != PRE_SHARED_KEY);
+            with_hello_extensions(message, rest)
+        }),
+    );
+    let judged = bound.judged.load(Ordering::Relaxed);
+    assert!(!enter(&bound, &acceptor, &withdraws).await.resumed);
+    assert_eq!(bound.judged.load(Ordering::Relaxed), judged + 1, "it was good");
+}
+
+// SRV-17, SRV-24: a ticket of TLS 1.3 in the place of one of TLS 1.2 is none: the server's Finished waits for the verdict.
+#[tokio::test]
+async fn ticket_of_tls13_is_none_in_tls12() {
+    const SESSION_TICKET: u16 = 35;
+    let bound = Bound::new();
+    bound.settings.lock().unwrap().profile = Profile::Draft2022;
+    let config = ServerConfig { profile: Profile::Draft2022, tls12: true, ..bound.config() };
+    let acceptor = Acceptor::new(&config).unwrap();
+    let config = ClientConfig { profile: Profile::Draft2022.into(), ..client_config(x509()) };
+    let honest = Connector::new(&ClientConfig { resumption: true, ..config.clone() }).unwrap();
+    enter(&bound, &acceptor, &honest).await;
+    let (hellos, record) = recorder(CLIENT_HELLO);
+    // Control: in its own place it is good.
+    assert!(enter(&bound, &acceptor, &misbehave::connector(&honest, record)).await.resumed);
+    let ticket = {
+        let hellos = hellos.lock().unwrap();
+        hellos[0][ticket_in(&hellos[0]).expect("a ticket")].to_vec()
+    };
+
+    let old = ClientConfig { tls12: true, tls13: false, name_in_client_hello: true, ..config };
+    let transplants = misbehave::connector(
+        &Connector::new(&old).unwrap(),
+        misbehave::only(CLIENT_HELLO, move |message| {
+            let rest = hello_extensions(message).into_iter().filter(|(found, _)| *found != SESSION_TICKET);
+            with_hello_extensions(message, rest.chain([(SESSION_TICKET, ticket.clone())]))
+        }),
+    );
+    let judged = bound.judged.load(Ordering::Relaxed);
+    let (client, server) = tcp().await;
+    let (server, written) = Tapped::new(server);
+    let client = tokio::spawn(async move { transplants.connect(SERVER, client).await });
+    let Accepted::Pending(pending) = acceptor.accept(server).await.unwrap() else { panic!() };
+    assert_eq!(pending.version(), TlsVersion::Tls12);
+    assert!(pending.presented().credential.is_some());
+    assert!(records(&written.lock().unwrap()).iter().all(|(content_type, _)| *content_type == HANDSHAKE));
+    drop(pending);
+    assert!(matches!(client.await.unwrap().unwrap_err(), ConnectError::ClientAuthRefused));
+    assert_eq!(bound.judged.load(Ordering::Relaxed), judged);
 }
 
 // SRV-17: a ticket with one bit wrong is no ticket, wherever the bit is.
