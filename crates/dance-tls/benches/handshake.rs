@@ -4,7 +4,8 @@
 //! Server and client run in turn; the time spent inside each is added up apart, so the client's share does not blur the
 //! server's. The server's key is P-256, the group X25519. Between handshake and stream stands the verdict, which is given
 //! at once: DNS and matching are not part of a full handshake here, while a resumed one does all that it ever does, the
-//! decision about the ticket included.
+//! decision about the ticket included. A resumed handshake ends with a new ticket; what it is compared with is the full handshake of
+//! the same listener, which ends with one too.
 //!
 //! `cargo bench -p dance-tls --bench handshake [-- [HANDSHAKES] [PART OF A NAME]]`
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
@@ -165,6 +166,8 @@ fn vector(path: &str) -> Vec<u8> {
 enum How {
     DaneOff,
     Full,
+    /// As the first time on a listener that resumes: it ends with a ticket, as resumed handshakes do.
+    WithTicket,
     Tls12,
     Resumed,
 }
@@ -180,11 +183,12 @@ fn case(identity: &CertifiedKey, roots: &TrustAnchors, profile: Profile, key: &s
     let listener = Listener::new(profile, &spki);
     let verdict = listener.verdict(spki);
     let (tls12, resumes) = (how == How::Tls12, how == How::Resumed);
+    let tickets = resumes || how == How::WithTicket;
     let acceptor = Acceptor::new(&ServerConfig {
         dane: if how == How::DaneOff { DaneMode::Off } else { DaneMode::On },
         profile,
         tls12,
-        resumption: if resumes { Some(Arc::new(listener)) } else { None },
+        resumption: if tickets { Some(Arc::new(listener)) } else { None },
         ..ServerConfig::new(identity.clone())
     });
     let connector = Connector::new(&ClientConfig {
@@ -207,6 +211,7 @@ fn case(identity: &CertifiedKey, roots: &TrustAnchors, profile: Profile, key: &s
         match how {
             How::DaneOff => ", DANE off",
             How::Full | How::Tls12 => "",
+            How::WithTicket => ", with a ticket",
             How::Resumed => ", resumed",
         }
     );
@@ -228,6 +233,7 @@ fn main() {
     for (key, raw) in [("ee-p256", false), ("ee-p256", true), ("ee-ed25519", false), ("ee-rsa2048", false)] {
         cases.extend([
             case(Current, key, raw, How::Full),
+            case(Current, key, raw, How::WithTicket),
             case(Current, key, raw, How::Resumed),
             case(Draft2022, key, raw, How::Full),
             case(Draft2022, key, raw, How::Tls12),

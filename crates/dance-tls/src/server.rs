@@ -99,7 +99,8 @@ impl Acceptor {
         // A missing certificate must not draw certificate_required, so FAIL_IF_NO_PEER_CERT stays off; the verdict
         // takes care of it.
         ctx.set_verify(SslVerifyMode::PEER);
-        ctx.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
+        // Clients without instructions for AES put ChaCha20 first, and are heeded.
+        ctx.set_options(SslOptions::CIPHER_SERVER_PREFERENCE | SslOptions::PRIORITIZE_CHACHA);
         // The context below makes no tickets and takes none.
         let sessions = match &config.resumption {
             None => {
