@@ -162,7 +162,8 @@ impl Reader<'_> {
 
 impl Settings {
     /// Step 2 of requirements 4.2: who the holder of a ticket is, by the answer that the cache holds for [`Ticket::owner_name`]. The
-    /// client's time stays the ticket's: a chain of resumptions never outlives the answer of the full handshake.
+    /// client's time is the ticket's, or the answer's if that ends sooner: a chain of resumptions never outlives the answer of the full
+    /// handshake, and a withdrawal counts as soon as it does for others.
     ///
     /// # Errors
     /// [`TicketRefused`]: decline the ticket and go on with a full handshake.
@@ -190,7 +191,8 @@ impl Settings {
         };
         match self.match_again(known, secure, now).conclusion {
             Conclusion::Matched(matched) => {
-                Ok(VerifiedClient(Established { matched, wildcard: secure.wildcard, ..known.clone() }))
+                let valid_until = known.valid_until.min(secure.valid_until);
+                Ok(VerifiedClient(Established { matched, wildcard: secure.wildcard, valid_until, ..known.clone() }))
             }
             Conclusion::NameMismatch { .. } | Conclusion::NoMatch | Conclusion::NoUsable => {
                 Err(TicketRefused::RecordGone)

@@ -78,7 +78,7 @@ impl World {
     }
 }
 
-// SRV-17
+// SRV-17, SEC-12
 #[test]
 fn a_ticket_gives_the_client_back_while_its_record_stands() {
     let world = World::new();
@@ -98,6 +98,9 @@ fn a_ticket_gives_the_client_back_while_its_record_stands() {
         assert_eq!(resumed.record(), record);
         assert_eq!((resumed.depth(), resumed.path_not_after()), (client.depth(), client.path_not_after()));
         assert_eq!(resumed.valid_until(), later(300));
+        // One that ends sooner: so does the client's time.
+        let answer = until(vec![record.clone()], later(100));
+        assert_eq!(settings.resume(&ticket, &answer, soon()).map(|client| client.valid_until()), Ok(later(100)));
         // A ticket out of a resumed session is none the better.
         assert_eq!(Ticket::decode(&resumed.to_ticket()).unwrap().valid_until(), later(300));
     }
