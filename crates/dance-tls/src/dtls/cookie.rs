@@ -12,8 +12,10 @@ use tokio::time::Instant;
 
 use super::record::ClientHello;
 
-/// How long a key makes cookies. They are good until the next key is replaced in its turn.
+/// How long a key makes cookies. They are good for as long again.
 const KEY_LIFETIME: Duration = Duration::from_secs(60);
+/// HMAC-SHA256.
+const LENGTH: usize = 32;
 
 /// Keys that never leave the process.
 pub(super) struct Cookies {
@@ -29,20 +31,28 @@ impl Cookies {
 
     /// The cookie for a client at this address.
     pub(super) fn make(&mut self, peer: SocketAddr, hello: &ClientHello<'_>) -> Result<Vec<u8>, ErrorStack> {
-        if self.since.elapsed() >= KEY_LIFETIME {
+        let age = self.since.elapsed();
+        if age >= 2 * KEY_LIFETIME {
+            // Nobody has asked for long, and the cookies of both have expired.
+            *self = Self::new()?;
+        } else if age >= KEY_LIFETIME {
             self.previous = std::mem::replace(&mut self.current, key()?);
-            self.since = Instant::now();
+            self.since += KEY_LIFETIME;
         }
         mac(&self.current, peer, hello)
     }
 
     /// Whether the client was given its cookie at this address, and not long ago.
     pub(super) fn verify(&self, peer: SocketAddr, hello: &ClientHello<'_>) -> bool {
+        if hello.cookie.len() != LENGTH {
+            return false;
+        }
         let age = self.since.elapsed();
         [(&self.current, 2 * KEY_LIFETIME), (&self.previous, KEY_LIFETIME)].into_iter().any(|(key, lifetime)| {
             age < lifetime
                 && mac(key, peer, hello).is_ok_and(|expected| {
-                    hello.cookie.len() == expected.len() && openssl::memcmp::eq(hello.cookie, &expected)
+                    // `eq` panics where they differ.
+                    expected.len() == LENGTH && openssl::memcmp::eq(hello.cookie, &expected)
                 })
         })
     }
@@ -93,5 +103,22 @@ mod tests {
         assert!(!cookies.verify(here, &with(b"random")));
         assert_ne!(cookies.make(here, &hello).unwrap(), cookie);
         assert!(!cookies.verify(here, &with(b"random")));
+    }
+
+    // Nor does it live longer where nobody has asked for another meanwhile.
+    #[tokio::test(start_paused = true)]
+    async fn cookies_expire_in_silence() {
+        for silence in [2 * KEY_LIFETIME - Duration::from_millis(1), 2 * KEY_LIFETIME, 100 * KEY_LIFETIME] {
+            let mut cookies = Cookies::new().unwrap();
+            let here = "192.0.2.1:7".parse().unwrap();
+            let hello = ClientHello { sequence: 0, parameters: b"random", cookie: &[] };
+            let cookie = cookies.make(here, &hello).unwrap();
+            let returned = ClientHello { sequence: 1, parameters: b"random", cookie: &cookie };
+            tokio::time::advance(silence).await;
+            assert_ne!(cookies.make(here, &hello).unwrap(), cookie);
+            assert_eq!(cookies.verify(here, &returned), silence < 2 * KEY_LIFETIME);
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert!(!cookies.verify(here, &returned));
+        }
     }
 }
