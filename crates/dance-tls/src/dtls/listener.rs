@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::cookie::Cookies;
-use super::path::{Idle, MAX_DATAGRAM, Path};
+use super::path::{MAX_DATAGRAM, Path};
 use super::record::{ClientHello, hello_verify_request};
 
 /// How much clients of a [`DtlsListener`] may cost.
@@ -251,7 +251,65 @@ impl Demultiplexer {
             table.sources.insert(source, of_source + 1);
         }
         let entry = Entry { peer, clients: Arc::clone(&self.clients), _keep: self.keep.upgrade() };
-        let path = Path::Shared { socket: Arc::clone(&self.socket), queue, idle: Idle::new(self.limits.idle), entry };
+        let path = Path::shared(Arc::clone(&self.socket), queue, self.limits.idle, entry);
         place.send(DtlsIncoming { peer, path, client_hello: client_hello.to_vec(), sequence });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use tokio::io::Interest;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken {
+        woken: AtomicBool,
+        notify: tokio::sync::Notify,
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.woken.store(true, Ordering::Release);
+            self.notify.notify_one();
+        }
+    }
+
+    // A socket that takes nothing for a while makes all wait that share it, and wakes them all.
+    #[tokio::test]
+    async fn everybody_waits_for_the_socket() {
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.writable().await.unwrap();
+        // This is how tokio learns that a socket is full.
+        let full = socket.try_io(Interest::WRITABLE, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+        assert_eq!(full.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let mut waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let (_, queue) = mpsc::channel(1);
+                let entry = Entry { peer: peer.local_addr().unwrap(), clients: Arc::default(), _keep: None };
+                let path = Path::shared(Arc::clone(&socket), queue, Duration::MAX, entry);
+                (path, Arc::new(Woken::default()))
+            })
+            .collect();
+        for (path, woken) in &mut waiting {
+            let waker = Waker::from(Arc::clone(woken));
+            assert!(path.poll_send(&mut Context::from_waker(&waker), b"data").is_pending());
+        }
+        // What comes in has the system say all that the socket is ready for.
+        peer.send_to(b"wake up", socket.local_addr().unwrap()).await.unwrap();
+        for (path, woken) in &mut waiting {
+            while !woken.woken.load(Ordering::Acquire) {
+                woken.notify.notified().await;
+            }
+            let waker = Waker::from(Arc::clone(woken));
+            let sent = path.poll_send(&mut Context::from_waker(&waker), b"data");
+            assert!(matches!(sent, Poll::Ready(Ok(4))), "{sent:?}");
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! The way to one peer and back.
 
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use std::{fmt, io};
 
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
@@ -22,7 +22,45 @@ pub(super) enum Path {
     /// A socket of its own, connected.
     Connected { socket: UdpSocket, buffer: Box<[u8]> },
     /// A listener's socket, which many peers share.
-    Shared { socket: Arc<UdpSocket>, queue: mpsc::Receiver<Vec<u8>>, idle: Idle, entry: Entry },
+    Shared { socket: Arc<UdpSocket>, queue: mpsc::Receiver<Vec<u8>>, idle: Idle, entry: Entry, writable: Writable },
+}
+
+/// Waits until a socket that many peers share takes datagrams. The socket's own `poll_send_to` wakes none but the last who
+/// has called it.
+#[derive(Default)]
+pub(super) struct Writable(Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>>);
+
+impl fmt::Debug for Writable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Writable").field(&self.0.is_none()).finish()
+    }
+}
+
+impl Writable {
+    fn poll_send_to(
+        &mut self,
+        socket: &Arc<UdpSocket>,
+        cx: &mut Context<'_>,
+        datagram: &[u8],
+        peer: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match socket.try_send_to(datagram, peer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => {
+                    self.0 = None;
+                    return Poll::Ready(sent);
+                }
+            }
+            let waiting = self.0.get_or_insert_with(|| {
+                let socket = Arc::clone(socket);
+                Box::pin(async move { socket.writable().await })
+            });
+            let ready = ready!(waiting.as_mut().poll(cx));
+            self.0 = None;
+            ready?;
+        }
+    }
 }
 
 /// Ends a way on which nothing comes any more.
@@ -41,6 +79,11 @@ impl Idle {
 impl Path {
     pub(super) fn connected(socket: UdpSocket) -> Self {
         Self::Connected { socket, buffer: vec![0; MAX_DATAGRAM + 1].into_boxed_slice() }
+    }
+
+    /// To one peer of those that share a socket.
+    pub(super) fn shared(socket: Arc<UdpSocket>, queue: mpsc::Receiver<Vec<u8>>, idle: Duration, entry: Entry) -> Self {
+        Self::Shared { socket, queue, idle: Idle::new(idle), entry, writable: Writable::default() }
     }
 
     pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
@@ -72,10 +115,10 @@ impl Path {
         }
     }
 
-    pub(super) fn poll_send(&self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Connected { socket, .. } => socket.poll_send(cx, datagram),
-            Self::Shared { socket, entry, .. } => socket.poll_send_to(cx, datagram, entry.peer()),
+            Self::Shared { socket, entry, writable, .. } => writable.poll_send_to(socket, cx, datagram, entry.peer()),
         }
     }
 }
