@@ -398,3 +398,35 @@ async fn nobody_there() {
     assert!(matches!(&error, AcceptError::Io(cause) if cause.kind() == std::io::ErrorKind::TimedOut), "{error:?}");
     assert_eq!(listener.clients(), 0);
 }
+
+// A client's place is kept by what it sends, and not by what anybody can send from its address, such as its own attempts
+// to begin anew.
+#[tokio::test]
+async fn noise_keeps_no_place() {
+    let idle = DtlsLimits::default().idle;
+    let mut net = Net::new(&client_settings(x509()), |_, _, _| Fate::Pass).await;
+    let pending = net.accept(&acceptor()).await.unwrap();
+    let (mut server, mut client) = echo(open(pending).await, net.client).await;
+    let (_, hello) = net.relay.sent().swap_remove(0);
+    assert_eq!(records(&hello)[0].message(), Some(CLIENT_HELLO));
+    tokio::time::pause();
+    for _ in 0..3 {
+        tokio::time::advance(idle * 2 / 3).await;
+        client.stream.send(b"here").await.unwrap();
+        assert_eq!(receive(&mut server).await, b"here");
+    }
+    drop(client);
+    let noise = async {
+        for _ in 0..10 {
+            tokio::time::sleep(idle / 2).await;
+            net.relay.forge(From::Client, &hello).await;
+        }
+    };
+    let mut buffer = [0];
+    tokio::select! {
+        received = server.recv(&mut buffer) => assert_eq!(received.unwrap_err().kind(), std::io::ErrorKind::TimedOut),
+        () = noise => panic!("the client still has its place"),
+    }
+    drop(server);
+    assert_eq!(net.listener.clients(), 0);
+}

@@ -79,12 +79,18 @@ impl Link {
         cx: &mut Context<'_>,
         call: &mut impl FnMut(&mut SslStream<Wire>) -> Result<T, ssl::Error>,
     ) -> Poll<Result<T, Failure>> {
+        let mut came = false;
         loop {
             let result = call(&mut self.tls);
             // What cannot be sent now is sent when this is polled next, which is when it can be.
             let _ = self.poll_flush(cx);
             match result {
-                Ok(value) => return Poll::Ready(Ok(value)),
+                Ok(value) => {
+                    if came {
+                        self.path.heard();
+                    }
+                    return Poll::Ready(Ok(value));
+                }
                 Err(error) if matches!(error.code(), ErrorCode::WANT_READ | ErrorCode::WANT_WRITE) => {}
                 Err(error) => return Poll::Ready(Err(Failure::Tls(error))),
             }
@@ -98,7 +104,15 @@ impl Link {
                 }
             }
             match ready!(self.path.poll_recv(cx)) {
-                Ok(datagram) => self.tls.get_mut().receive(datagram),
+                Ok(datagram) => {
+                    came = true;
+                    // In an open connection only what OpenSSL makes data of is from the peer for certain. Before that,
+                    // who has returned a cookie is, whatever it sends.
+                    if !self.tls.get_ref().is_open() {
+                        self.path.heard();
+                    }
+                    self.tls.get_mut().receive(datagram);
+                }
                 Err(error) => return Poll::Ready(Err(Failure::Path(error))),
             }
         }

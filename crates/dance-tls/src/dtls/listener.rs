@@ -27,7 +27,8 @@ pub struct DtlsLimits {
     pub backlog: usize,
     /// Datagrams of one client that have not been read; what comes beyond them is lost.
     pub queue: usize,
-    /// After how long without a datagram from its address a client counts as gone: UDP has no end of its own.
+    /// After how long without data from it a client counts as gone: UDP has no end of its own. During its handshake, any
+    /// datagram from its address will do.
     pub idle: Duration,
 }
 

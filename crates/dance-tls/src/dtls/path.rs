@@ -104,14 +104,21 @@ impl Path {
                 }
             },
             Self::Shared { queue, idle, .. } => match queue.poll_recv(cx) {
-                Poll::Ready(Some(datagram)) => {
-                    idle.timer.as_mut().reset(Instant::now() + idle.time);
-                    Poll::Ready(Ok(datagram))
-                }
+                Poll::Ready(Some(datagram)) => Poll::Ready(Ok(datagram)),
                 // The listener's task has ended with its runtime.
                 Poll::Ready(None) => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
                 Poll::Pending => idle.timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
             },
+        }
+    }
+
+    /// The peer has been heard of: its time begins anew.
+    pub(super) fn heard(&mut self) {
+        // A time without an end has been set as such, and stays.
+        if let Self::Shared { idle, .. } = self
+            && let Some(end) = Instant::now().checked_add(idle.time)
+        {
+            idle.timer.as_mut().reset(end);
         }
     }
 

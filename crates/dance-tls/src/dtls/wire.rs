@@ -80,6 +80,11 @@ impl Wire {
         }
     }
 
+    /// Whether all may pass.
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self.gate, Gate::Open)
+    }
+
     /// Drops what is held and has an alert go in its place, in the clear, since the client has not been told to expect
     /// any other, and under the number of the ChangeCipherSpec, which has not left. Where nothing is held, the handshake
     /// is not complete, and OpenSSL makes its own alerts.
