@@ -430,3 +430,36 @@ async fn noise_keeps_no_place() {
     drop(server);
     assert_eq!(net.listener.clients(), 0);
 }
+
+// Limits as high as can be said are no limits.
+#[tokio::test]
+async fn no_limits() {
+    let limits = DtlsLimits {
+        clients: usize::MAX,
+        clients_per_source: usize::MAX,
+        backlog: usize::MAX,
+        queue: usize::MAX,
+        idle: Duration::MAX,
+    };
+    let (mut listener, address) = listener(limits).await;
+    let client = connect(&client_settings(x509()), address);
+    let pending = acceptor().accept(listener.accept().await.unwrap()).await.unwrap();
+    echo(open(pending).await, client).await;
+}
+
+// A listener's task that ends with its runtime ends its clients, which hear nothing any more.
+#[test]
+fn end_of_the_listeners_runtime() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (of_listener, of_clients) = (runtime(), runtime());
+    let (mut listener, address) = of_listener.block_on(listener(DtlsLimits::default()));
+    let (mut server, _client) = of_clients.block_on(async {
+        let client = connect(&client_settings(x509()), address);
+        let pending = acceptor().accept(listener.accept().await.unwrap()).await.unwrap();
+        echo(open(pending).await, client).await
+    });
+    drop(of_listener);
+    let aborted = Some(std::io::ErrorKind::ConnectionAborted);
+    assert_eq!(of_clients.block_on(server.recv(&mut [0])).err().map(|error| error.kind()), aborted);
+    assert_eq!(of_clients.block_on(listener.accept()).err().map(|error| error.kind()), aborted);
+}

@@ -9,7 +9,7 @@ use std::{fmt, io};
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tracing::debug;
 
 use super::cookie::Cookies;
@@ -79,7 +79,7 @@ impl DtlsListener {
     pub fn new(socket: UdpSocket, limits: DtlsLimits) -> io::Result<Self> {
         let socket = Arc::new(socket);
         let clients = Arc::new(Clients::default());
-        let (sender, incoming) = mpsc::channel(limits.backlog.max(1));
+        let (sender, incoming) = channel(limits.backlog);
         let (keep, gone) = oneshot::channel();
         let keep = Arc::new(keep);
         let demultiplexer = Demultiplexer {
@@ -182,6 +182,11 @@ fn source(address: IpAddr) -> IpAddr {
     }
 }
 
+/// For as many as that, as far as tokio can: it panics beyond.
+fn channel<T>(places: usize) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
+    mpsc::channel(places.clamp(1, Semaphore::MAX_PERMITS))
+}
+
 struct Demultiplexer {
     socket: Arc<UdpSocket>,
     clients: Arc<Clients>,
@@ -189,6 +194,13 @@ struct Demultiplexer {
     limits: DtlsLimits,
     incoming: mpsc::Sender<DtlsIncoming>,
     keep: Weak<oneshot::Sender<()>>,
+}
+
+impl Drop for Demultiplexer {
+    /// Clients hear nothing any more, and are told so.
+    fn drop(&mut self) {
+        self.clients.lock().queues.clear();
+    }
 }
 
 impl Demultiplexer {
@@ -239,7 +251,7 @@ impl Demultiplexer {
             debug!(%peer, "a client is turned away: the backlog is full");
             return;
         };
-        let (sender, queue) = mpsc::channel(self.limits.queue.max(1));
+        let (sender, queue) = channel(self.limits.queue);
         {
             let mut table = self.clients.lock();
             let source = source(peer.ip());
