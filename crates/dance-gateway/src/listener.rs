@@ -38,8 +38,6 @@ pub(crate) struct Core<S> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
     pub(crate) handshakes: Arc<Handshakes>,
-    /// Re-checks that may be under way at a time.
-    pub(crate) rechecks: Semaphore,
     pub(crate) names: Names,
     pub(crate) client_ca: ClientCa,
     pub(crate) services: Services,

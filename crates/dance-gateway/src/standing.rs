@@ -13,23 +13,12 @@ use crate::listener::Core;
 use crate::log::{Outcome, VerdictEvent};
 use crate::recheck::{Recheck, Refusal, Vigil, watch};
 
-/// Re-checks may have one in so many of the look-ups that may be in flight: were a crowd's answers to run out together, new clients
-/// would still find room. By default this is twice what one entry of the allow-list may have, so that no client whose DNS is slow can
-/// take all of it.
-const SHARE: usize = 2;
-
 /// A client that is known, and what of it can be asked about again.
 pub(crate) struct Known {
     pub(crate) client: Box<VerifiedClient>,
     pub(crate) evidence: Evidence,
     /// When its name was looked up; `None` if what was known already did.
     pub(crate) asked: Option<Instant>,
-}
-
-/// How many re-checks may be under way, of so many look-ups in flight.
-pub(crate) const fn turns(lookups: usize) -> usize {
-    let share = lookups / SHARE;
-    if share == 0 { 1 } else { share }
 }
 
 /// Watches over a client whose connection was accepted at `accepted` and has just been let in.
@@ -66,20 +55,6 @@ impl Refusal for Lost {
     }
 }
 
-impl<S> Standing<S> {
-    /// Nothing was found out.
-    fn unanswered(&self, reason: Reason) -> Lost {
-        let client = &self.known.client;
-        let decision = Decision {
-            verdict: Verdict::Abort(reason),
-            client_name: Some(client.client_name().clone()),
-            owner_name: Some(client.owner_name().clone()),
-            records: Vec::new(),
-        };
-        Lost { decision, trace: None }
-    }
-}
-
 impl<S: TlsaSource> Recheck for Standing<S> {
     type Refusal = Lost;
 
@@ -88,14 +63,7 @@ impl<S: TlsaSource> Recheck for Standing<S> {
     }
 
     async fn recheck(&mut self) -> Result<UnixTime, Lost> {
-        let verifier = &self.core.verifier;
-        // What others have found out meanwhile costs no look-up.
-        let known = verifier.source().cached(self.known.client.owner_name()).is_some();
-        let turn = self.core.rechecks.try_acquire();
-        if turn.is_err() && !known {
-            return Err(self.unanswered(Reason::LookupLimitTotal));
-        }
-        let Verified { decision, trace } = verifier.recheck(&self.known.evidence, self.peer.ip()).await;
+        let Verified { decision, trace } = self.core.verifier.recheck(&self.known.evidence, self.peer.ip()).await;
         match decision.verdict {
             Verdict::Authenticated(client) if client.identity() == self.known.client.identity() => {
                 tracing::debug!(peer = %self.peer, until = client.valid_until().as_secs(), "client confirmed");
@@ -110,6 +78,13 @@ impl<S: TlsaSource> Recheck for Standing<S> {
     }
 
     fn overdue(&self) -> Lost {
-        self.unanswered(Reason::CheckTimeout)
+        let client = &self.known.client;
+        let decision = Decision {
+            verdict: Verdict::Abort(Reason::CheckTimeout),
+            client_name: Some(client.client_name().clone()),
+            owner_name: Some(client.owner_name().clone()),
+            records: Vec::new(),
+        };
+        Lost { decision, trace: None }
     }
 }

@@ -19,7 +19,6 @@ use dance_resolver::{
 use dance_tls::{Acceptor, CertifiedKey, CredentialError, Resumption, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::admission::H2;
 use crate::config::{Config, ConfigError, DnsMode, ResumptionSetting};
@@ -32,7 +31,6 @@ use crate::ordinary::ClientCa;
 use crate::proxy::{Shared, server_name};
 use crate::services::Services;
 use crate::sessions::Sessions;
-use crate::standing::turns;
 use crate::upstream::Upstream;
 
 /// Protocols to choose from by ALPN, in order of preference.
@@ -155,7 +153,6 @@ impl<S: TlsaSource + 'static> Gateway<S> {
                 header_bytes: config.max_header_bytes,
                 streams: config.max_streams,
             },
-            rechecks: Semaphore::new(turns(config.limits.lookups_total)),
             handshakes: Handshakes::new(config.handshakes_per_address),
             client_ca,
             services: Services::new(),

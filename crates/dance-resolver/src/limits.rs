@@ -103,8 +103,25 @@ impl fmt::Display for LimitsError {
 
 impl std::error::Error for LimitsError {}
 
+/// Open connections may have one in so many of the look-ups in flight that each limit allows: were the answers of a crowd to run out
+/// together, or their DNS to fall silent, new clients would still find room.
+const RECHECK_SHARE: usize = 2;
+
+impl Limits {
+    /// The part of them that re-checks may have.
+    pub(crate) fn for_rechecks(self) -> Self {
+        let share = |limit: usize| (limit / RECHECK_SHARE).max(1);
+        Self {
+            total: share(self.total),
+            per_address: share(self.per_address),
+            per_entry: share(self.per_entry),
+            ..self
+        }
+    }
+}
+
 /// Counts look-ups in flight; shared by all listeners of a process.
-pub(crate) struct InFlight {
+struct InFlight {
     total: AtomicUsize,
     max_total: usize,
     max_per_address: usize,
@@ -116,7 +133,7 @@ pub(crate) struct InFlight {
 const SHARDS: usize = 32;
 
 impl InFlight {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    fn new(limits: &Limits) -> Self {
         Self {
             total: AtomicUsize::new(0),
             max_total: limits.total,
@@ -159,14 +176,36 @@ impl InFlight {
 }
 
 /// Look-ups in flight for each allow-list entry of one listener, by position.
-pub(crate) struct Entries {
+struct Entries {
     counts: Box<[AtomicUsize]>,
     max: usize,
 }
 
 impl Entries {
-    pub(crate) fn new(entries: usize, limits: &Limits) -> Self {
+    fn new(entries: usize, limits: &Limits) -> Self {
         Self { counts: (0..entries).map(|_| AtomicUsize::new(0)).collect(), max: limits.per_entry }
+    }
+}
+
+/// What is counted for one listener, and the places to take.
+pub(crate) struct Places {
+    in_flight: Arc<InFlight>,
+    entries: Arc<Entries>,
+}
+
+impl Places {
+    pub(crate) fn new(entries: usize, limits: &Limits) -> Self {
+        Self { in_flight: Arc::new(InFlight::new(limits)), entries: Arc::new(Entries::new(entries, limits)) }
+    }
+
+    /// For another listener with so many entries.
+    pub(crate) fn with_entries(&self, entries: usize, limits: &Limits) -> Self {
+        Self { in_flight: Arc::clone(&self.in_flight), entries: Arc::new(Entries::new(entries, limits)) }
+    }
+
+    /// Takes a place for a client at `peer` whose name `entry` of the allow-list admits, or says at once which limit forbids it.
+    pub(crate) fn acquire(&self, peer: IpAddr, entry: usize) -> Result<Permit, LimitExceeded> {
+        Permit::acquire(&self.in_flight, &self.entries, peer, entry)
     }
 }
 
@@ -179,8 +218,7 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Takes a place for a client at `peer` whose name `entry` of the allow-list admits, or says at once which limit forbids it.
-    pub(crate) fn acquire(
+    fn acquire(
         in_flight: &Arc<InFlight>,
         entries: &Arc<Entries>,
         peer: IpAddr,

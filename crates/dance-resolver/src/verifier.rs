@@ -7,11 +7,11 @@ use std::sync::Arc;
 use dance_core::UnixTime;
 use dance_core::answer::{LookupFailure, TlsaAnswer};
 use dance_core::ticket::{Ticket, TicketRefused};
-use dance_core::verdict::{Decision, NeedTlsa, Presented, Settings, Step, VerifiedClient};
+use dance_core::verdict::{Decision, LimitExceeded, NeedTlsa, Presented, Settings, Step, VerifiedClient};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
-use crate::limits::{Entries, InFlight, Limits, LimitsError, Permit};
+use crate::limits::{Limits, LimitsError, Permit, Places};
 use crate::source::{Lookup, TlsaSource, Trace};
 
 /// Takes presented clients to verdicts, within limits. Cheap to share behind an [`Arc`].
@@ -19,8 +19,9 @@ pub struct Verifier<S> {
     settings: Arc<Settings>,
     source: Arc<S>,
     limits: Limits,
-    in_flight: Arc<InFlight>,
-    entries: Arc<Entries>,
+    places: Places,
+    /// Those of re-checks, which take one of both.
+    recheck_places: Places,
     clock: Clock,
 }
 
@@ -49,9 +50,10 @@ impl<S: TlsaSource> Verifier<S> {
     /// The limits make no sense.
     pub fn new(settings: Arc<Settings>, source: Arc<S>, limits: Limits) -> Result<Self, LimitsError> {
         limits.validate()?;
+        let entries = settings.allow_list.patterns().len();
         Ok(Self {
-            entries: Arc::new(Entries::new(settings.allow_list.patterns().len(), &limits)),
-            in_flight: Arc::new(InFlight::new(&limits)),
+            places: Places::new(entries, &limits),
+            recheck_places: Places::new(entries, &limits.for_rechecks()),
             settings,
             source,
             limits,
@@ -63,12 +65,13 @@ impl<S: TlsaSource> Verifier<S> {
     /// in flight, in total and for each address, together with this one. Allow-list entries are counted for each listener.
     #[must_use]
     pub fn with_settings(&self, settings: Arc<Settings>) -> Self {
+        let entries = settings.allow_list.patterns().len();
         Self {
-            entries: Arc::new(Entries::new(settings.allow_list.patterns().len(), &self.limits)),
+            places: self.places.with_entries(entries, &self.limits),
+            recheck_places: self.recheck_places.with_entries(entries, &self.limits.for_rechecks()),
             settings,
             source: Arc::clone(&self.source),
             limits: self.limits,
-            in_flight: Arc::clone(&self.in_flight),
             clock: self.clock.clone(),
         }
     }
@@ -109,7 +112,8 @@ impl<S: TlsaSource> Verifier<S> {
 
     /// Step 18 of requirements 4.2, for when [`VerifiedClient::valid_until`] of a client at `peer` has passed: the whole procedure once
     /// more, on what is left of it. Only an authenticated client that has the identity it had may go on, until its new time; with every
-    /// other verdict, under either policy, close the connection. As [`verify`](Self::verify) in all else.
+    /// other verdict, under either policy, close the connection. As [`verify`](Self::verify) in all else, except that re-checks have no
+    /// more than half of what each limit allows: new clients find room whatever becomes of those that are there.
     ///
     /// How often is the caller's: an answer of TTL 0 makes a time that has passed at once.
     pub async fn recheck(&self, evidence: &Evidence, peer: IpAddr) -> Verified {
@@ -117,7 +121,7 @@ impl<S: TlsaSource> Verifier<S> {
             Evidence::Presented(presented) => self.settings.start(presented),
             Evidence::Resumed(client) => self.settings.start_again(client),
         };
-        self.finish(step, peer).await
+        self.finish(step, |entry| self.recheck_permits(peer, entry)).await
     }
 
     /// Steps 5 to 17 of requirements 4.2 for what a client at `peer` presented and proved possession of.
@@ -125,10 +129,15 @@ impl<S: TlsaSource> Verifier<S> {
     /// Dropping the future gives up the look-up and frees its place. An answer in the source's cache takes no place: nothing is in
     /// flight for it. Must be called within a tokio runtime.
     pub async fn verify(&self, presented: &Presented, peer: IpAddr) -> Verified {
-        self.finish(self.settings.start(presented), peer).await
+        self.finish(self.settings.start(presented), |entry| self.places.acquire(peer, entry)).await
     }
 
-    async fn finish(&self, step: Step<'_>, peer: IpAddr) -> Verified {
+    fn recheck_permits(&self, peer: IpAddr, entry: usize) -> Result<[Permit; 2], LimitExceeded> {
+        Ok([self.recheck_places.acquire(peer, entry)?, self.places.acquire(peer, entry)?])
+    }
+
+    /// From the name to the verdict, by a look-up that holds what `acquire` gives for an entry of the allow-list.
+    async fn finish<P>(&self, step: Step<'_>, acquire: impl FnOnce(usize) -> Result<P, LimitExceeded>) -> Verified {
         let started = Instant::now();
         let need = match step {
             Step::Done(decision) => return Verified { decision, trace: None },
@@ -137,7 +146,7 @@ impl<S: TlsaSource> Verifier<S> {
         if let Some(lookup) = self.source.cached(need.owner_name()) {
             return self.decide(need, lookup);
         }
-        let permit = match Permit::acquire(&self.in_flight, &self.entries, peer, need.allow_list_entry()) {
+        let permit = match acquire(need.allow_list_entry()) {
             Ok(permit) => permit,
             Err(limit) => return Verified { decision: need.limit_exceeded(limit), trace: None },
         };

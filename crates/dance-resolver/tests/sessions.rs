@@ -279,3 +279,42 @@ async fn checks_have_the_limits_of_handshakes() {
         assert_eq!(verified.decision.verdict, Verdict::Abort(Reason::LookupServfail), "there is room again");
     }
 }
+
+// SEC-01: and of each limit they leave half to handshakes, whatever becomes of them.
+#[tokio::test]
+async fn and_no_more_than_half_of_each() {
+    let case = Case::new().await;
+    let [evidence, _] = case.evidence().await;
+    for (limits, reason) in [
+        (Limits { total: 4, ..Limits::default() }, Reason::LookupLimitTotal),
+        (Limits { per_address: 4, ..Limits::default() }, Reason::LookupLimitAddress),
+        (Limits { per_entry: 4, ..Limits::default() }, Reason::LookupLimitEntry),
+    ] {
+        let source = Arc::new(Stuck::default());
+        let settings = Arc::clone(case.verifier.settings());
+        let verifier = Arc::new(Verifier::new(settings, Arc::clone(&source), limits).unwrap());
+        let started = async |expected| {
+            while source.started.load(Ordering::SeqCst) < expected {
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut held = JoinSet::new();
+        for _ in 0..2 {
+            let (verifier, evidence) = (Arc::clone(&verifier), evidence.clone());
+            held.spawn(async move { verifier.recheck(&evidence, PEER).await });
+        }
+        started(2).await;
+        assert_eq!(verifier.recheck(&evidence, PEER).await.decision.verdict, Verdict::Abort(reason));
+        for _ in 0..2 {
+            let (verifier, presented) = (Arc::clone(&verifier), Arc::clone(&case.presented));
+            held.spawn(async move { verifier.verify(&presented, PEER).await });
+        }
+        started(4).await;
+        assert_eq!(verifier.verify(&case.presented, PEER).await.decision.verdict, Verdict::Abort(reason));
+        held.abort_all();
+        while held.join_next().await.is_some() {}
+        source.fails.store(true, Ordering::SeqCst);
+        let verified = verifier.recheck(&evidence, PEER).await;
+        assert_eq!(verified.decision.verdict, Verdict::Abort(Reason::LookupServfail), "there is room again");
+    }
+}

@@ -1,5 +1,6 @@
 use dance_core::reason::Reason;
 use dance_gateway::Config;
+use dance_gateway::config::LimitsConfig;
 use dance_testkit::Fault;
 use dance_tls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -366,7 +367,7 @@ async fn and_is_asked_for_once_in_30_seconds_whatever_the_ttl() {
 // SEC-01: what is asked about open connections leaves room for new ones.
 #[tokio::test]
 async fn and_many_are_asked_for_without_a_crowd() {
-    let limits = dance_gateway::config::LimitsConfig { lookups_total: 8, ..Default::default() };
+    let limits = LimitsConfig { lookups_total: 8, ..Default::default() };
     let scene = Scene::with(TTL, |config| config.limits = limits).await;
     let mut clients = Vec::new();
     for number in 0..40 {
@@ -384,22 +385,73 @@ async fn and_many_are_asked_for_without_a_crowd() {
     }
 }
 
-// SEC-01
+// SEC-01: whichever limit it is.
 #[tokio::test]
 async fn and_leaves_room_for_new_clients() {
-    let limits = dance_gateway::config::LimitsConfig { lookups_total: 4, ..Default::default() };
-    let scene = Scene::with(TTL, |config| config.limits = limits).await;
-    let mut clients = Vec::new();
-    for number in 0..40 {
-        let name = format!("pump{number}._device.example.com");
-        let client = scene.lab.certificate(&name, &scene.lab.enrol_for(&name, TTL));
-        clients.push(Http1::new(scene.gateway.connect(&client).await));
-        scene.gateway.told(number + 1).await;
-        scene.lab.world.add_fault(&name, Fault::NeverAnswers).unwrap();
+    let default = LimitsConfig::default();
+    for limits in [
+        LimitsConfig { lookups_total: 4, ..default.clone() },
+        LimitsConfig { lookups_per_address: 4, ..default.clone() },
+        LimitsConfig { lookups_per_entry: 4, ..default },
+    ] {
+        let scene = Scene::with(TTL, |config| config.limits = limits.clone()).await;
+        let mut clients = Vec::new();
+        for number in 0..20 {
+            let name = format!("pump{number}._device.example.com");
+            let client = scene.lab.certificate(&name, &scene.lab.enrol_for(&name, TTL));
+            clients.push(Http1::new(scene.gateway.connect(&client).await));
+            scene.gateway.told(number + 1).await;
+            scene.lab.world.add_fault(&name, Fault::NeverAnswers).unwrap();
+        }
+        // As many are asked for as may be, and nobody is answered.
+        scene.time.pass(u64::from(TTL) + 4).await;
+        assert!(scene.asked() > 20, "{limits:?}");
+        scene.http1().await;
+        assert_eq!(scene.gateway.told(21).await[20].code, "authenticated", "{limits:?}");
+        tokio::time::resume();
     }
-    // As many are asked for as may be, and nobody is answered.
-    scene.time.pass(u64::from(TTL) + 4).await;
-    assert!(scene.asked() > 40);
-    scene.http1().await;
-    assert_eq!(scene.gateway.told(41).await[40].code, "authenticated");
+}
+
+// SRV-23, SEC-12: before the first request, in the middle of one, and where a response is not taken.
+#[tokio::test]
+async fn whatever_is_under_way() {
+    let scene = Scene::start(TTL).await;
+    let mut silent = scene.gateway.connect(&scene.client).await;
+    scene.gateway.told(1).await;
+    let mut header = scene.gateway.connect(&scene.client).await;
+    header.write_all(b"GET /header HTTP/1.1\r\nHost: loc").await.unwrap();
+    let mut upload = Http1::new(scene.gateway.connect(&scene.client).await);
+    upload.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+    scene.gateway.told(3).await;
+    scene.lab.world.withdraw(SENSOR).unwrap();
+    for _ in 0..u64::from(TTL) + ASKED + GOODBYE {
+        scene.time.pass(1).await;
+        // Never quiet.
+        upload.0.write_all(b"3\r\nabc\r\n").await.ok();
+    }
+    let told = scene.gateway.told(6).await;
+    assert!(told[3..].iter().all(|told| told.code == "withdrawn"));
+    assert!(silent.read_to_end(&mut Vec::new()).await.is_ok());
+    header.write_all(b"alhost\r\n\r\n").await.ok();
+    header.read_to_end(&mut Vec::new()).await.ok();
+    upload.rest().await.unwrap_or_default();
+    scene.lab.origin.wait_for_open(0).await;
+    assert!(scene.lab.origin.seen().iter().all(|request| !request.target.contains("header")));
+}
+
+// SRV-23: a gateway on its way down asks no less.
+#[tokio::test]
+async fn and_on_the_way_down() {
+    let mut scene = Scene::with(TTL, |config| config.drain_timeout = "1h".parse().unwrap()).await;
+    let mut http = scene.http1().await;
+    http.send("GET /hold HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    scene.lab.origin.wait_for(2).await;
+    scene.gateway.stop();
+    scene.time.pass(1).await;
+    scene.lab.world.withdraw(SENSOR).unwrap();
+    scene.time.pass(u64::from(TTL) + ASKED).await;
+    scene.withdrawn(2, Reason::TlsaAbsent).await;
+    scene.time.pass(GOODBYE).await;
+    assert!(http.rest().await.unwrap_or_default().is_empty());
+    assert!(scene.gateway.task.await.unwrap());
 }

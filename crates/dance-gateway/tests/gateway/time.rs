@@ -10,7 +10,7 @@ use dance_resolver::{Clock, Resolver, ResolverConfig};
 use dance_testkit::SignedWorld;
 use tokio::time::{Instant, advance, pause};
 
-use crate::lab::{Lab, Running};
+use crate::lab::{Lab, Running, SOON};
 
 /// A test that takes longer than this, by the clock on the wall, has failed: time passes by itself from then on.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -60,7 +60,9 @@ impl Frozen {
     /// Waits, while time stands still, until a name has been asked for so many times and the last answer has been thought about.
     pub(crate) async fn asked(&self, world: &SignedWorld, name: &str, times: usize) {
         let count = || world.tlsa_queries().iter().filter(|asked| *asked == name).count();
+        let started = std::time::Instant::now();
         while count() < times {
+            assert!(started.elapsed() < SOON, "{name}: asked for {} times", count());
             tokio::task::yield_now().await;
         }
         for _ in 0..64 {
