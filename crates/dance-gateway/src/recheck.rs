@@ -50,12 +50,15 @@ pub(crate) async fn watch<R: Recheck>(
     mut asked: Option<Instant>,
 ) -> R::Refusal {
     loop {
+        let left = |now: UnixTime| Duration::from_secs(valid_until.as_secs().saturating_sub(now.as_secs()));
+        // A clock that is set back makes no answer last longer.
+        let latest = Instant::now() + left(recheck.now());
         loop {
-            let left = valid_until.as_secs().saturating_sub(recheck.now().as_secs());
-            if left == 0 {
+            let left = left(recheck.now()).min(latest.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
                 break;
             }
-            sleep(Duration::from_secs(left).min(GLANCE)).await;
+            sleep(left.min(GLANCE)).await;
         }
         let ran_out = Instant::now();
         let patience = ran_out + PATIENCE;
@@ -130,6 +133,8 @@ mod tests {
 
     struct Scripted {
         start: Instant,
+        /// At so many seconds the clock is set back by an hour.
+        set_back_at: u64,
         script: Script,
         asked: Arc<Mutex<Vec<u64>>>,
     }
@@ -144,7 +149,9 @@ mod tests {
         type Refusal = Option<Reason>;
 
         fn now(&self) -> UnixTime {
-            UnixTime::since_unix_epoch(Duration::from_secs(1_000_000) + self.start.elapsed())
+            let passed = self.start.elapsed();
+            let back = if passed.as_secs() < self.set_back_at { 0 } else { 3600 };
+            UnixTime::since_unix_epoch(Duration::from_secs(1_000_000 - back) + passed)
         }
 
         async fn recheck(&mut self) -> Result<UnixTime, Option<Reason>> {
@@ -168,17 +175,19 @@ mod tests {
 
     /// When was asked, in seconds, why the connection had to end, and when.
     async fn run(ttl: u64, script: &[Result<u64, (Reason, u64)>]) -> (Vec<u64>, Option<Reason>, u64) {
-        run_after(true, ttl, script).await
+        run_after(true, u64::MAX, ttl, script).await
     }
 
     async fn run_after(
         looked_up: bool,
+        set_back_at: u64,
         ttl: u64,
         script: &[Result<u64, (Reason, u64)>],
     ) -> (Vec<u64>, Option<Reason>, u64) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let start = Instant::now();
-        let scripted = Scripted { start, script: script.iter().copied().collect(), asked: Arc::clone(&asked) };
+        let scripted =
+            Scripted { start, set_back_at, script: script.iter().copied().collect(), asked: Arc::clone(&asked) };
         let until = UnixTime::since_unix_epoch(Duration::from_secs(scripted.now().as_secs() + ttl));
         let reason = watch(scripted, until, looked_up.then(Instant::now)).await;
         let asked = asked.lock().map(|asked| asked.clone()).unwrap_or_default();
@@ -222,10 +231,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nor_is_one_waited_for_that_was_not_made() {
         let gone = Err((Reason::TlsaAbsent, 0));
-        let (asked, ..) = run_after(false, 3, &[Ok(3), gone]).await;
+        let (asked, ..) = run_after(false, u64::MAX, 3, &[Ok(3), gone]).await;
         assert!((3..=3 + SPREAD_SECS).contains(&asked[0]) && asked[1] - asked[0] >= 30, "{asked:?}");
-        let (asked, ..) = run_after(true, 3, &[gone]).await;
+        let (asked, ..) = run_after(true, u64::MAX, 3, &[gone]).await;
         assert!(asked[0] >= 30, "{asked:?}");
+    }
+
+    // SEC-12
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_gives_nobody_more_time() {
+        let script = [Ok(100), Err((Reason::TlsaAbsent, 0))];
+        let (asked, reason, end) = run_after(true, 50, 100, &script).await;
+        assert_eq!((asked.len(), reason), (2, Some(Reason::TlsaAbsent)));
+        assert!((100..=100 + SPREAD_SECS).contains(&asked[0]) && end <= 200 + 2 * SPREAD_SECS, "{asked:?}");
     }
 
     // SRV-23
