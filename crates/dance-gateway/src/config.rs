@@ -323,9 +323,12 @@ impl Config {
 /// Most of anything that is counted: tokio's semaphores end near here on 32-bit machines.
 const MAX_COUNT: usize = 1_000_000;
 
-/// Fields that HTTP itself or every application depends on: as the identity header they would be lost to what they are for.
-const FORBIDDEN_HEADERS: [&[u8]; 13] = [
+/// Fields that HTTP itself or every application depends on, or that tell of ordinary certificates: as the identity header they would be
+/// lost to what they are for, or mistaken for it.
+const FORBIDDEN_HEADERS: [&[u8]; 15] = [
     b"authorization",
+    b"client-cert",
+    b"client-cert-chain",
     b"connection",
     b"content-length",
     b"cookie",

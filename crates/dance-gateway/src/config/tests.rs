@@ -128,7 +128,7 @@ fn each_fault_is_named_with_what_to_do() {
     use super::{PolicySetting, ProfileSetting};
     let old = ProfileSetting::Draft2022;
     let optional = PolicySetting::Optional;
-    let faults: [(Config, &str); 20] = [
+    let faults: [(Config, &str); 22] = [
         (Config { certificate: None, ..example() }, "`certificate`"),
         (Config { key: None, ..example() }, "`key`"),
         (Config { origin: None, ..example() }, "`origin`"),
@@ -142,6 +142,8 @@ fn each_fault_is_named_with_what_to_do() {
         (Config { header: "Keep-Alive".to_owned(), ..example() }, "choose one of its own"),
         (Config { header: "Vary".to_owned(), ..example() }, "choose one of its own"),
         (Config { header: "X-Forwarded-Client-Cert".to_owned(), ..example() }, "choose one of its own"),
+        (Config { header: "Client-Cert".to_owned(), ..example() }, "choose one of its own"),
+        (Config { header: "client_cert_chain".to_owned(), ..example() }, "choose one of its own"),
         (Config { handshake_timeout: super::Span::secs(0), ..example() }, "`handshake-timeout` is zero"),
         (Config { max_header_bytes: 1000, ..example() }, "expected 8192 to 1048576"),
         (
