@@ -153,11 +153,12 @@ impl Names {
         }
     }
 
-    /// Warns that a client's key stands for another service too.
+    /// Warns that a client's key stands for another service too. The key is as good as a name: its digest is in the TLSA record.
     pub(crate) fn warn_shared(&self, client: &VerifiedClient, shared: &Shared) {
+        let key = format!("{:016x}", shared.key);
         tracing::warn!(
             client_name = self.show(client.client_name().as_str()).as_deref(),
-            key = format_args!("{:016x}", shared.key),
+            key = self.show(&key).as_deref(),
             before = self.show(&shared.before).as_deref(),
             "one key stands for several services, so that what is sent to one of them can be replayed to another; give each a key of its own"
         );

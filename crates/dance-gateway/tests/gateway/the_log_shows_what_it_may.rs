@@ -6,6 +6,7 @@ use dance_gateway::Config;
 use dance_gateway::config::{LogNames, PolicySetting, ProfileSetting};
 use dance_testkit::{CertSpec, Fault};
 use dance_tls::ClientConfig;
+use data_encoding::HEXLOWER;
 use tokio::io::AsyncReadExt as _;
 
 use crate::http::Http1;
@@ -209,7 +210,7 @@ async fn who_a_user_is_and_what_a_certificate_was_good_for() {
 }
 
 /// Two services of one machine, with keys of their own or one for both.
-async fn services(shared: bool, setting: LogNames) -> Captured {
+async fn services(shared: bool, setting: LogNames) -> (Captured, String) {
     let captured = Captured::begin();
     let lab = Lab::new().await;
     let gateway = lab.start_with(Config { log_names: setting, ..lab.config() });
@@ -224,26 +225,28 @@ async fn services(shared: bool, setting: LogNames) -> Captured {
             assert_eq!(Http1::new(gateway.connect(&client).await).get("/", &[]).await.status, 200);
         }
     }
-    captured
+    // What the record of the first one shows to everybody.
+    (captured, HEXLOWER.encode(&one.tlsa_311().unwrap().as_wire()[3..]))
 }
 
-// SEC-07
+// SEC-07, SEC-06
 #[tokio::test]
 async fn a_key_that_stands_for_several_services() {
-    let captured = services(true, LogNames::Full).await;
+    let (captured, digest) = services(true, LogNames::Full).await;
     let warnings: Vec<_> = captured.verdicts().into_iter().filter(|line| line.contains("WARN")).collect();
+    assert!(warnings[0].contains(&digest[..16]), "{warnings:?} {digest}");
     assert_eq!(warnings.len(), 1, "{}", captured.text());
     let expected = "client_name=\"_imap-client.host.example.com\"";
     assert!(warnings[0].contains(expected) && warnings[0].contains("before=\"_smtp-client\""), "{warnings:?}");
 
-    let captured = services(true, LogNames::Off).await;
-    assert!(
-        captured.text().contains("several services") && !captured.text().contains("client."),
-        "{}",
-        captured.text()
-    );
+    for setting in [LogNames::Off, LogNames::Hashed] {
+        let (captured, digest) = services(true, setting).await;
+        let text = captured.text();
+        assert!(text.contains("several services"), "{text}");
+        assert!(!text.contains("client.") && !text.contains(&digest[..16]), "{text}");
+    }
     // Each with its own key: nothing to warn about.
-    assert!(!services(false, LogNames::Full).await.text().contains("WARN"));
+    assert!(!services(false, LogNames::Full).await.0.text().contains("WARN"));
 }
 
 // SEC-09
