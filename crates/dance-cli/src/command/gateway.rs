@@ -99,9 +99,9 @@ EXAMPLES:
     dance gateway --config /etc/dance/gateway.toml
     dance gateway --config /etc/dance/gateway.toml --check
 
-    The log begins with warnings, if there are any, and the address, as `listening addr=0.0.0.0:8443`;
-    then comes a line for every client. RUST_LOG sets how much is logged. SIGTERM and SIGINT end the gateway once
-    requests under way are finished, or after drain-timeout.
+    The log begins with warnings, if any, and the address, as `listening addr=0.0.0.0:8443`; then
+    comes a line for every client. RUST_LOG sets how much is logged. SIGTERM and SIGINT end the
+    gateway once requests under way are finished, or after drain-timeout.
 
 EXIT CODES:
     0  ended in order; with --check: the configuration is good
