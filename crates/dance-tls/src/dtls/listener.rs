@@ -25,7 +25,7 @@ pub struct DtlsLimits {
     pub clients_per_source: usize,
     /// Of these, not yet taken by [`DtlsListener::accept`].
     pub backlog: usize,
-    /// Datagrams of one client that have not been read; what comes beyond them is lost.
+    /// Datagrams of one client that have not been read, each of 16.6 kB at most; what comes beyond them is lost.
     pub queue: usize,
     /// After how long without data from it a client counts as gone: UDP has no end of its own. During its handshake, any
     /// datagram from its address will do.
