@@ -264,6 +264,10 @@ async fn what_cannot_be_told_is_a_warning() {
     let ran = connect(server.x509()).await;
     assert_connected(&server, &ran, "drops DNSSEC signatures");
     server.dns.clear_faults();
+    server.dns.add_server_fault(Fault::EmptyAnswer).unwrap();
+    let ran = connect(server.x509()).await;
+    assert_connected(&server, &ran, "proves nothing");
+    server.dns.clear_faults();
 
     let mut elsewhere = server.x509();
     let resolver = elsewhere.iter().position(|option| option == "--resolver").unwrap();

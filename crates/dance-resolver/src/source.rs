@@ -101,6 +101,11 @@ pub enum Detail {
         /// The resolver.
         server: SocketAddr,
     },
+    /// The resolver denies by a reply without any record. Every denial of a DNSSEC zone begins with the zone's SOA.
+    EmptyReply {
+        /// The resolver.
+        server: SocketAddr,
+    },
     /// What the validator says.
     Validator {
         /// The extended error (RFC 8914).
@@ -174,6 +179,11 @@ impl fmt::Display for Detail {
             Self::ResolverStripsSignatures { server } => write!(
                 f,
                 "the resolver {server} drops DNSSEC signatures, so nothing can be validated: use another resolver"
+            ),
+            Self::EmptyReply { server } => write!(
+                f,
+                "the resolver {server} says that there is nothing, and proves nothing: where it does so for other names too, it filters \
+                 or does not know DNSSEC: use another resolver"
             ),
             Self::Validator { code, text } => write!(f, "{text} (extended error {})", code.to_int()),
             Self::NotExplained => f.write_str("validation failed"),

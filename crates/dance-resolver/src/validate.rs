@@ -133,7 +133,7 @@ impl Validation {
     }
 
     /// The most telling reason for a Bogus answer: a signature out of its time, in the answer or in a key set that was fetched for it;
-    /// no signatures from this resolver at all; else what the validator says.
+    /// no signatures from this resolver at all; no record in its reply; else what the validator says.
     fn explain(&self, reply: &Reply, error: Option<ExtendedError<Vec<u8>>>, now: UnixTime, run: &Run) -> Detail {
         let seen = run.seen();
         let messages = std::iter::once(&reply.message).chain(seen.iter().map(|(_, _, reply)| &reply.message));
@@ -147,6 +147,10 @@ impl Validation {
         });
         if let Some((_, _, reply)) = bare_anchor {
             return Detail::ResolverStripsSignatures { server: reply.server };
+        }
+        let counts = reply.message.header_counts();
+        if counts.ancount() == 0 && counts.nscount() == 0 {
+            return Detail::EmptyReply { server: reply.server };
         }
         match error {
             Some(error) => Detail::Validator {

@@ -278,3 +278,12 @@ async fn a_resolver_that_drops_signatures_is_named() {
         assert_eq!(code(&resolver(&world).lookup(&owner(NAME)).await), "S");
     }
 }
+
+// DNS-01: as that of a home router which knows addresses and nothing else.
+#[tokio::test]
+async fn a_reply_without_any_record_is_told() {
+    let world = world().server_fault(Fault::EmptyAnswer).start().await.unwrap();
+    let lookup = resolver(&world).lookup(&owner(NAME)).await;
+    assert_eq!(code(&lookup), "B");
+    assert_eq!(lookup.trace.detail, Some(Detail::EmptyReply { server: world.addr() }));
+}

@@ -233,7 +233,9 @@ fn server(profile: Profile, allow_list: AllowList, service_label: Option<Service
 /// Whether a failed look-up says more about this machine or this moment than about the zone.
 fn inconclusive(reason: Reason, detail: Option<&Detail>) -> bool {
     match reason {
-        Reason::DnssecBogus => matches!(detail, Some(Detail::ResolverStripsSignatures { .. })),
+        Reason::DnssecBogus => {
+            matches!(detail, Some(Detail::ResolverStripsSignatures { .. } | Detail::EmptyReply { .. }))
+        }
         other => other.softening() == Softening::ByLookupSetting,
     }
 }
