@@ -2,7 +2,7 @@
 //! as a whole would need OpenSSL here. Its promises are in the body below, since no other crate can see it.
 #![no_main]
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the rest is for the connections behind it")]
 #[path = "../../crates/dance-tls/src/dtls/record.rs"]
 mod record;
 

@@ -5,7 +5,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::name::{ClientName, NameError};
+use crate::name::{ClientName, NameError, OwnerName, OwnerNameError, ServiceLabel};
 use crate::reason::Reason;
 
 /// A wire profile, chosen per listener and per target.
@@ -46,6 +46,48 @@ impl Profile {
             Self::Draft2022 => &[],
         }
     }
+
+    /// Where the name of a client is that has presented a certificate or key, and in its extension `form`, if it has sent one
+    /// (requirements 4.2 steps 6 and 7). `derive_without_signal`: in profile `2022`, in the certificate all the same.
+    pub(crate) const fn name_source(
+        self,
+        form: Option<&ClientForm>,
+        derive_without_signal: bool,
+    ) -> Result<NameSource<'_>, Reason> {
+        match (form, self) {
+            (Some(ClientForm::Name(name)), _) => Ok(NameSource::Conveyed(name)),
+            (Some(ClientForm::InCertificate), Self::Draft2022) => Ok(NameSource::Certificate),
+            (None, Self::Draft2022) if derive_without_signal => Ok(NameSource::Certificate),
+            (None, _) => Err(Reason::NoClientName),
+            // The decoder of profile `current` never gives this form.
+            (Some(ClientForm::InCertificate), Self::Current) => Err(Reason::ExtensionUndecodable),
+        }
+    }
+
+    /// The owner name that a client name stands for at a listener of this service (requirements 2.2).
+    pub(crate) fn owner_name(
+        self,
+        name: &ClientName,
+        service: Option<&ServiceLabel>,
+    ) -> Result<OwnerName, OwnerNameError> {
+        match self {
+            Self::Draft2022 => OwnerName::construct(name, service),
+            Self::Current => {
+                let first = name.labels().next().unwrap_or_default();
+                let foreign = service.is_some_and(|label| first.starts_with('_') && first != label.as_str());
+                if foreign { Err(OwnerNameError::OtherService) } else { Ok(OwnerName::verbatim(name)) }
+            }
+        }
+    }
+}
+
+/// Where a client's name is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NameSource<'a> {
+    /// In its extension.
+    Conveyed(&'a ClientName),
+    /// In its certificate (requirements 2.3).
+    Certificate,
 }
 
 impl fmt::Display for Profile {

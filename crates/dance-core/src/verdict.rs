@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use rustls_pki_types::UnixTime;
 
 use crate::answer::{SecureTlsa, TlsaAnswer};
-use crate::clientid::{ClientForm, ExtensionError, Profile};
+use crate::clientid::{ClientForm, ExtensionError, NameSource, Profile};
 use crate::matching::{
     Conclusion, Credential, Match, MatchOptions, MatchReport, Outcome, RecordOutcome, match_again, match_with,
 };
@@ -206,20 +206,13 @@ impl Settings {
             return self.done(Reason::NoClientName, None, None);
         };
         // Step 7.
-        let name = match (form, self.profile) {
-            (Some(ClientForm::Name(name)), _) => name.clone(),
-            (None, Profile::Draft2022) if !self.derive_without_signal => {
-                return self.done(Reason::NoClientName, None, None);
-            }
-            (None, Profile::Current) => return self.done(Reason::NoClientName, None, None),
-            // The decoder of profile `current` never gives this form.
-            (Some(ClientForm::InCertificate), Profile::Current) => {
-                return self.done(Reason::ExtensionUndecodable, None, None);
-            }
-            (Some(ClientForm::InCertificate) | None, Profile::Draft2022) => match name_in_certificate(credential) {
+        let name = match self.profile.name_source(form, self.derive_without_signal) {
+            Ok(NameSource::Conveyed(name)) => name.clone(),
+            Ok(NameSource::Certificate) => match name_in_certificate(credential) {
                 Some(name) => name,
                 None => return self.done(Reason::NoNameInCertificate, None, None),
             },
+            Err(reason) => return self.done(reason, None, None),
         };
         // Step 8, before any DNS query.
         let Some(entry) = self.allow_list.admits(&name) else {
@@ -254,15 +247,7 @@ impl Settings {
 
     /// Requirements 2.2.
     pub(crate) fn owner_name(&self, name: &ClientName) -> Result<OwnerName, OwnerNameError> {
-        match self.profile {
-            Profile::Draft2022 => OwnerName::construct(name, self.service_label.as_ref()),
-            Profile::Current => {
-                let first = name.labels().next().unwrap_or_default();
-                let foreign =
-                    self.service_label.as_ref().is_some_and(|label| first.starts_with('_') && first != label.as_str());
-                if foreign { Err(OwnerNameError::OtherService) } else { Ok(OwnerName::verbatim(name)) }
-            }
-        }
+        self.profile.owner_name(name, self.service_label.as_ref())
     }
 
     fn done<'a>(&self, reason: Reason, client_name: Option<ClientName>, owner_name: Option<OwnerName>) -> Step<'a> {

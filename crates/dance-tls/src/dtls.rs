@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use dance_core::clientid::{ClientProfile, Profile};
+use dance_core::clientid::ClientProfile;
 use dance_core::reason::Reason;
 use dance_core::verdict::{Presented, Verdict};
 use openssl::error::ErrorStack;
@@ -344,11 +344,8 @@ pub struct DtlsConnected {
 }
 
 fn check(profile: ClientProfile, tls12: bool) -> Result<(), ConfigError> {
-    if profile == ClientProfile::Fixed(Profile::Draft2022) && tls12 {
-        Ok(())
-    } else {
-        Err(ConfigError::Dtls { profile })
-    }
+    // DTLS 1.2 has the messages of TLS 1.2.
+    if profile.may_use_client_hello() && tls12 { Ok(()) } else { Err(ConfigError::Dtls { profile }) }
 }
 
 fn tls_failure(cause: &ErrorStack) -> AcceptError {

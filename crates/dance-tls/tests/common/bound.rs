@@ -20,13 +20,12 @@ use dance_core::ticket::Ticket;
 use dance_core::tlsa::{CertUsage, MatchingType, TlsaRdata};
 use dance_core::verdict::{ClientId, Presented, Settings, Step, Verdict, VerifiedClient};
 use dance_tls::{
-    Accepted, Acceptor, ClientConfig, ClientCredential, ClientStream, Connector, Negotiated, Resumed, Resumption,
-    ServerConfig, TlsStream,
+    Accepted, Acceptor, ClientConfig, ClientCredential, Connector, Negotiated, Resumed, Resumption, ServerConfig,
 };
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslContext, SslMethod};
 use openssl::x509::X509;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::common::*;
 
@@ -191,22 +190,12 @@ where
     let in_client_hello = bound.settings.lock().unwrap().profile == Profile::Draft2022;
     assert!(client_end.name_sent() != entered.resumed || in_client_hello);
     assert_eq!(entered.client.identity(), NAME);
-    octets(&mut server_end, &mut client_end).await;
+    echo(&mut server_end, &mut client_end).await;
     entered
 }
 
 pub async fn enter(bound: &Bound, acceptor: &Acceptor, connector: &Connector) -> Entered {
     enter_over(bound, acceptor, connector, tcp().await).await
-}
-
-/// Octets go both ways.
-async fn octets<S: AsyncRead + AsyncWrite + Unpin>(server: &mut TlsStream<S>, client: &mut ClientStream<S>) {
-    let mut buf = [0; 5];
-    client.write_all(b"hello").await.unwrap();
-    server.read_exact(&mut buf).await.unwrap();
-    server.write_all(&buf).await.unwrap();
-    client.read_exact(&mut buf).await.unwrap();
-    assert_eq!(&buf, b"hello");
 }
 
 /// A server that knows nothing of DANE, and issues tickets as OpenSSL does by itself.

@@ -186,7 +186,7 @@ pub async fn open(pending: PendingClient<TcpStream>) -> TlsStream<TcpStream> {
 }
 
 /// Octets go both ways.
-pub async fn echo(server: &mut TlsStream<TcpStream>, client: &mut ClientStream<TcpStream>) {
+pub async fn echo<S: AsyncRead + AsyncWrite + Unpin>(server: &mut TlsStream<S>, client: &mut ClientStream<S>) {
     let mut buf = [0; 5];
     client.write_all(b"hello").await.unwrap();
     server.read_exact(&mut buf).await.unwrap();
