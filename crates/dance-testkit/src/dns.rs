@@ -13,7 +13,8 @@ use tokio::task::AbortHandle;
 
 use crate::dns_error::WorldError;
 use crate::dns_fault::{Fault, PlacedFault, Scope};
-use crate::dns_log::{Query, QueryLog};
+use crate::dns_log::{Query, QueryLog, Transport};
+use crate::dns_message::{Outcome, answer};
 use crate::dns_resolve::{Front, Served};
 use crate::dns_server::{bind, serve_tcp, serve_udp};
 use crate::zone::{
@@ -150,7 +151,7 @@ fn make_zones(mut zones: Vec<Zone>) -> Result<(Sources, Anchor), WorldError> {
     for zone in zones {
         let (apex, records) = zone.parse()?;
         let keys = match zone.signed {
-            true => zone.keys.iter().map(|&(kind, role)| ZoneKey::new(&apex, kind, role)).collect(),
+            true => zone.keys.iter().map(|(source, role)| ZoneKey::new(&apex, source, *role)).collect(),
             false => Ok(Vec::new()),
         }?;
         let source = ZoneSource { zone, apex: apex.clone(), keys, records };
@@ -408,6 +409,15 @@ impl SignedWorld {
     /// Sets what the server makes of DNSSEC.
     pub fn set_front(&self, front: Front) {
         self.shared.update(|served| served.front = front);
+    }
+
+    /// What the server would answer to this message over TCP, octets for octets, at once; `None` where it keeps silent or closes the
+    /// connection.
+    pub fn answer(&self, question: &[u8]) -> Option<Vec<u8>> {
+        match answer(&self.shared.served(), &self.shared.log, question, Transport::Tcp) {
+            Outcome::Reply(reply) => Some(reply.octets),
+            Outcome::Silence | Outcome::Close => None,
+        }
     }
 
     /// All questions so far, oldest first.

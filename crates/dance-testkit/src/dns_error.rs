@@ -81,6 +81,11 @@ pub enum WorldError {
         /// The kind of key.
         kind: KeyKind,
     },
+    /// The text of a given key cannot be read.
+    GivenKey {
+        /// The zone.
+        zone: String,
+    },
     /// The signer failed.
     Signing {
         /// The zone.
@@ -117,6 +122,9 @@ impl fmt::Display for WorldError {
                 write!(f, "{rtype} record data of more than 65535 octets")
             }
             Self::Key { zone, kind } => write!(f, "no {kind} key could be made for zone {zone}"),
+            Self::GivenKey { zone } => {
+                write!(f, "a key given for zone {zone} is not the text of a public and a private key file")
+            }
             Self::Signing { zone, source } => write!(f, "zone {zone} cannot be signed: {source}"),
             Self::Bind { source } => write!(f, "no loopback port for the DNS server: {source}"),
         }

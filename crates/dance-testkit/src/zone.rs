@@ -34,6 +34,15 @@ pub enum KeyKind {
     Rsa2048,
 }
 
+/// Where a zone key comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum KeySource {
+    /// Made when the world starts.
+    New(KeyKind),
+    /// Given: a public and a private key file, one after the other.
+    Given(String),
+}
+
 /// What a zone key is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyRole {
@@ -114,7 +123,7 @@ pub struct Zone {
     pub(crate) apex: String,
     pub(crate) text: String,
     pub(crate) signed: bool,
-    pub(crate) keys: Vec<(KeyKind, KeyRole)>,
+    pub(crate) keys: Vec<(KeySource, KeyRole)>,
     pub(crate) denial: Denial,
     pub(crate) validity: Validity,
     pub(crate) delegation: Delegation,
@@ -129,7 +138,7 @@ impl Zone {
             apex: apex.to_owned(),
             text: String::new(),
             signed: true,
-            keys: vec![(KeyKind::P256, KeyRole::Csk)],
+            keys: vec![(KeySource::New(KeyKind::P256), KeyRole::Csk)],
             denial: Denial::Nsec,
             validity: Validity { inception: -3600, expiration: 14 * 86_400 },
             delegation: Delegation::Secure,
@@ -179,7 +188,15 @@ impl Zone {
     /// Signs with these keys instead of one.
     #[must_use]
     pub fn keys(mut self, keys: &[(KeyKind, KeyRole)]) -> Self {
-        self.keys = keys.to_vec();
+        self.keys = keys.iter().map(|&(kind, role)| (KeySource::New(kind), role)).collect();
+        self
+    }
+
+    /// Signs with these keys, which stay the same from world to world: each is the text of the public and of the private key
+    /// file that `dnssec-keygen` makes, one after the other. The role sets the flags, whatever the text says.
+    #[must_use]
+    pub fn given_keys(mut self, keys: &[(&str, KeyRole)]) -> Self {
+        self.keys = keys.iter().map(|&(text, role)| (KeySource::Given(text.to_owned()), role)).collect();
         self
     }
 

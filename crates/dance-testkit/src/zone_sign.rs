@@ -7,7 +7,8 @@ use domain::base::iana::{Class, DigestAlgorithm, Nsec3HashAlgorithm, Rtype, Secu
 use domain::base::rdata::ComposeRecordData;
 use domain::base::{Record, ToName, Ttl};
 use domain::crypto::common::{DigestBuilder, DigestType};
-use domain::crypto::sign::{GenerateParams, KeyPair, SecretKeyBytes, generate};
+use domain::crypto::sign::{GenerateParams, KeyPair, SecretKeyBytes, SignRaw, generate};
+use domain::dnssec::common::parse_from_bind;
 use domain::dnssec::sign::denial::nsec::{GenerateNsecConfig, generate_nsecs};
 use domain::dnssec::sign::denial::nsec3::{GenerateNsec3Config, generate_nsec3s};
 use domain::dnssec::sign::keys::SigningKey;
@@ -18,7 +19,7 @@ use domain::rdata::nsec3::Nsec3Salt;
 use domain::rdata::{Dnskey, Ds, Nsec3param, ZoneRecordData};
 
 use crate::dns_error::WorldError;
-use crate::zone::{DEFAULT_TTL, Delegation, Denial, DnsName, KeyKind, KeyRole, StoredRecord, Zone};
+use crate::zone::{DEFAULT_TTL, Delegation, Denial, DnsName, KeyKind, KeyRole, KeySource, StoredRecord, Zone};
 
 /// DNSKEY flags of a key that may be a secure entry point, RFC 4034 section 2.1.1.
 const FLAGS_SEP: u16 = 257;
@@ -42,25 +43,18 @@ pub(crate) struct ZoneKey {
 }
 
 impl ZoneKey {
-    /// Makes a new key; RSA keys are always the same one.
-    pub(crate) fn new(apex: &DnsName, kind: KeyKind, role: KeyRole) -> Result<Self, WorldError> {
-        let error = || WorldError::Key { zone: apex.fmt_with_dot().to_string(), kind };
+    /// Makes a new key, RSA keys are always the same one; or takes the given one.
+    pub(crate) fn new(apex: &DnsName, source: &KeySource, role: KeyRole) -> Result<Self, WorldError> {
+        let zone = || apex.fmt_with_dot().to_string();
         let flags = match role {
             KeyRole::Csk | KeyRole::Ksk | KeyRole::Published => FLAGS_SEP,
             KeyRole::Zsk => FLAGS_ZSK,
         };
-        let params = match kind {
-            KeyKind::P256 => Some(GenerateParams::EcdsaP256Sha256),
-            KeyKind::P384 => Some(GenerateParams::EcdsaP384Sha384),
-            KeyKind::Ed25519 => Some(GenerateParams::Ed25519),
-            KeyKind::Rsa2048 => None,
-        };
-        let (secret, public) = match params {
-            Some(params) => generate(&params, flags).map_err(|_| error())?,
-            None => published_rsa_key(flags).ok_or_else(error)?,
-        };
-        let pair = KeyPair::from_bytes(&secret, &public).map_err(|_| error())?;
-        Ok(Self { role, dnskey: public.convert(), signer: SigningKey::new(apex.clone(), flags, pair) })
+        let pair = match source {
+            KeySource::New(kind) => new_key(*kind, flags).ok_or_else(|| WorldError::Key { zone: zone(), kind: *kind }),
+            KeySource::Given(text) => given_key(text, flags).ok_or_else(|| WorldError::GivenKey { zone: zone() }),
+        }?;
+        Ok(Self { role, dnskey: pair.dnskey().convert(), signer: SigningKey::new(apex.clone(), flags, pair) })
     }
 
     /// Whether the parent should hold a DS for this key.
@@ -92,6 +86,25 @@ impl ZoneKey {
         Ds::new(self.dnskey.key_tag(), algorithm, digest_type, digest.into())
             .map_err(|_| WorldError::LongRecord { rtype: Rtype::DS })
     }
+}
+
+fn new_key(kind: KeyKind, flags: u16) -> Option<KeyPair> {
+    let made = |params| generate(&params, flags).ok();
+    let (secret, public) = match kind {
+        KeyKind::P256 => made(GenerateParams::EcdsaP256Sha256),
+        KeyKind::P384 => made(GenerateParams::EcdsaP384Sha384),
+        KeyKind::Ed25519 => made(GenerateParams::Ed25519),
+        KeyKind::Rsa2048 => published_rsa_key(flags),
+    }?;
+    KeyPair::from_bytes(&secret, &public).ok()
+}
+
+/// Reads a public and a private key file that follow one another.
+fn given_key(text: &str, flags: u16) -> Option<KeyPair> {
+    let (public, secret) = text.split_at(text.find("Private-key-format")?);
+    let public = parse_from_bind::<Vec<u8>>(public).ok()?.into_data();
+    let public = Dnskey::new(flags, public.protocol(), public.algorithm(), public.public_key().clone()).ok()?;
+    KeyPair::from_bytes(&SecretKeyBytes::parse_from_bind(secret).ok()?, &public).ok()
 }
 
 /// The published RSA key with these flags.
