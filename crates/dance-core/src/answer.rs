@@ -81,8 +81,12 @@ pub enum LookupFailure {
     Refused,
     /// SERVFAIL.
     Servfail,
+    /// The zone's servers failed to answer again and again: it is asked nothing for some seconds.
+    Suspended,
     /// No answer within the budget.
     Timeout,
+    /// The proof would cost more than one look-up may: signatures, NSEC3 hashes, links or questions.
+    TooCostly,
     /// The resolver cannot be reached.
     Unreachable,
 }
@@ -97,7 +101,9 @@ impl LookupFailure {
             Self::NoTrust => Reason::DnssecIndeterminate,
             Self::Refused => Reason::LookupRefused,
             Self::Servfail => Reason::LookupServfail,
+            Self::Suspended => Reason::LookupZoneSuspended,
             Self::Timeout => Reason::LookupTimeout,
+            Self::TooCostly => Reason::LookupTooCostly,
             Self::Unreachable => Reason::LookupUnreachable,
         }
     }

@@ -160,6 +160,10 @@ reasons! {
     LookupMalformed = "lookup-malformed", HandshakeFailure, ByLookupSetting, Dns;
     /// An alias loop, or more than 8 links.
     LookupAliasLimit = "lookup-alias-limit", HandshakeFailure, ByLookupSetting, Dns;
+    /// To prove the answer would cost more than one look-up may (SEC-14).
+    LookupTooCostly = "lookup-too-costly", HandshakeFailure, ByLookupSetting, Dns;
+    /// The zone's servers are slow or silent: it is asked nothing for some seconds (SEC-01).
+    LookupZoneSuspended = "lookup-zone-suspended", HandshakeFailure, ByLookupSetting, Dns;
     /// The resolver cannot be reached.
     LookupUnreachable = "lookup-unreachable", HandshakeFailure, ByLookupSetting, Server;
     /// Records there are, but none that can be used (5.2).

@@ -96,6 +96,8 @@ pub(super) fn dns(vectors: &Vectors, case: &Value) -> Result<Value, Fault> {
             | LookupFailure::Malformed
             | LookupFailure::Refused
             | LookupFailure::Servfail
+            | LookupFailure::Suspended
+            | LookupFailure::TooCostly
             | LookupFailure::Unreachable,
         ) => ("servfail", None, None),
     };

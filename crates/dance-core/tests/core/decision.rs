@@ -275,6 +275,8 @@ fn each_state_of_the_answer_has_its_verdict_under_each_setting() {
         (TlsaAnswer::Indeterminate(Refused), Reason::LookupRefused),
         (TlsaAnswer::Indeterminate(Servfail), Reason::LookupServfail),
         (TlsaAnswer::Indeterminate(Timeout), Reason::LookupTimeout),
+        (TlsaAnswer::Indeterminate(Suspended), Reason::LookupZoneSuspended),
+        (TlsaAnswer::Indeterminate(TooCostly), Reason::LookupTooCostly),
         (TlsaAnswer::Indeterminate(Unreachable), Reason::LookupUnreachable),
     ];
     for policy in POLICIES {
