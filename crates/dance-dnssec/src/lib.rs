@@ -1,0 +1,25 @@
+//! The DNSSEC proof of one TLSA RRset, sans I/O.
+#![forbid(unsafe_code)]
+
+mod anchors;
+mod budget;
+mod denial;
+mod fact;
+mod failure;
+mod keys;
+mod message;
+mod proof;
+mod proving;
+mod question;
+
+pub use anchors::{AnchorError, Anchors, EXPECTED_ANCHOR, RecordFault};
+pub use budget::{
+    Budget, BudgetKind, Cost, MAX_FAILED_UNITS, MAX_KEYS_PER_SIGNATURE, MAX_NSEC3_HASHES, MAX_PROOFS, MAX_QUESTIONS,
+    MAX_SECTION_RECORDS, MAX_SIGNATURES_PER_RRSET, MAX_SIGNERS, MAX_UNITS, MAX_ZONES,
+};
+pub use fact::{Known, ZoneFact, ZoneKind};
+pub use failure::{Failure, Unproven};
+pub use message::{Chain, ChainError, Rrset};
+pub use proof::{AnswerLink, Found, Proof, ZoneLink};
+pub use proving::{Proving, Step};
+pub use question::{DnsName, Question, Shown, dns_name};
