@@ -200,6 +200,31 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Owner and type of the RRset at which the proof fails, if it does so at one.
+    #[must_use]
+    pub const fn rrset(&self) -> Option<(&DnsName, Rtype)> {
+        match self {
+            Self::SignatureExpired { owner, rtype, .. }
+            | Self::SignatureNotYetValid { owner, rtype, .. }
+            | Self::SignatureMissing { owner, rtype, .. }
+            | Self::SignatureWrong { owner, rtype, .. }
+            | Self::NoKeyForSignature { owner, rtype, .. }
+            | Self::WrongSigner { owner, rtype, .. }
+            | Self::Labels { owner, rtype, .. }
+            | Self::ProofMissing { owner, rtype, .. }
+            | Self::Nsec3Iterations { owner, rtype, .. }
+            | Self::Budget { owner, rtype, .. } => Some((owner, *rtype)),
+            Self::NoKeyForDs { zone } | Self::NoKeys { zone } => Some((zone, Rtype::DNSKEY)),
+            Self::ResolverStripsSignatures { anchor } => Some((anchor, Rtype::DNSKEY)),
+            Self::LookUp { question, .. } | Self::Malformed { question } | Self::EmptyReply { question } => {
+                Some((&question.name, question.rtype))
+            }
+            Self::AliasLimit { .. } | Self::NoTrustAnchor { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
