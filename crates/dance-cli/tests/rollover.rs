@@ -54,7 +54,7 @@ impl Scene {
             ..Config::default()
         };
         let resolver = Resolver::new(ResolverConfig {
-            servers: Servers::List(vec![dns.addr()]),
+            servers: Servers::List(vec![dns.addr().into()]),
             trust_anchor: TrustAnchorSource::Text(dns.trust_anchor_text().to_owned()),
             ..ResolverConfig::default()
         });

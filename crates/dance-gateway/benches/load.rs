@@ -89,7 +89,7 @@ async fn measure(scenario: &str, directory: &std::path::Path, world: &SignedWorl
         ..Config::default()
     };
     let resolver = Resolver::new(ResolverConfig {
-        servers: Servers::List(vec![world.addr()]),
+        servers: Servers::List(vec![world.addr().into()]),
         trust_anchor: TrustAnchorSource::Text(world.trust_anchor_text().to_owned()),
         timeout: Duration::from_secs(30),
         max_concurrent: many,

@@ -7,13 +7,13 @@ mod error;
 mod settings;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use dance_core::clientid::{ExtensionTypes, Profile};
 use dance_core::name::ServiceLabel;
 use dance_core::policy::{AllowList, OnLookupFailure, Policy, WildcardEndEntity};
-use dance_resolver::DNS_PORT;
+use dance_resolver::Server;
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
@@ -240,13 +240,9 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::DnsServer`].
-    pub fn dns_servers(&self) -> Result<Vec<SocketAddr>, ConfigError> {
-        let address = |text: &String| {
-            let address = text.parse::<SocketAddr>().ok();
-            let address = address.or_else(|| Some((text.parse::<IpAddr>().ok()?, DNS_PORT).into()));
-            address.ok_or_else(|| ConfigError::DnsServer { value: text.clone() })
-        };
-        self.dns.resolver.iter().map(address).collect()
+    pub fn dns_servers(&self) -> Result<Vec<Server>, ConfigError> {
+        let server = |text: &String| text.parse().map_err(ConfigError::DnsServer);
+        self.dns.resolver.iter().map(server).collect()
     }
 
     fn check_ranges(&self) -> Result<(), ConfigError> {

@@ -28,7 +28,7 @@ async fn main() {
         .await
         .unwrap();
     let resolver = Resolver::new(ResolverConfig {
-        servers: Servers::List(vec![world.addr()]),
+        servers: Servers::List(vec![world.addr().into()]),
         trust_anchor: TrustAnchorSource::Text(world.trust_anchor_text().to_owned()),
         max_concurrent: clients as usize,
         ..ResolverConfig::default()

@@ -1,4 +1,4 @@
-//! The resolver's word: its AD bit, over loopback.
+//! The resolver's word: its AD bit, over loopback or TLS with a server that is known.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl AdBit {
             return Outcome::fault(name, fault, clock.now());
         }
         let header = reply.message.header();
-        // The channel is loopback: it was checked when the resolver was made.
+        // Loopback, or TLS with a server that is known: it was checked when the resolver was made.
         let state = LinkState::from_ad(header.ad(), true);
         match chain(&reply, name) {
             Ok(chain) => Outcome::judged(&chain, reply.message.opt_rcode(), Ok(state), DnsMode::AdBit, clock.now()),
@@ -44,8 +44,11 @@ impl AdBit {
 
     async fn ask(&self, name: &DnsName, flags: Flags, run: &Run) -> Result<Reply, Fault> {
         run.asks(name, Rtype::TLSA);
-        let question = Question { name: name.clone(), rtype: Rtype::TLSA, flags };
-        self.upstream.ask(&question, &run.sent).await.map_err(|no_reply| Fault::no_reply(no_reply, name, Rtype::TLSA))
+        let question = Question { name: name.clone(), rtype: Rtype::TLSA };
+        self.upstream
+            .ask(&question, flags, &run.log)
+            .await
+            .map_err(|no_reply| Fault::no_reply(no_reply, name, Rtype::TLSA))
     }
 
     /// SERVFAIL is how a validating resolver says Bogus, and how it says that it could not find out. The extended error tells; where

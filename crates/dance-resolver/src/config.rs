@@ -8,9 +8,8 @@ use std::time::Duration;
 use crate::anchor::AnchorError;
 use crate::clock::Clock;
 use crate::limits::LOOKUP_BUDGET;
+use crate::server::{DNS_PORT, Server};
 
-/// Port of DNS over UDP and TCP (RFC 1035 section 4.2).
-pub const DNS_PORT: u16 = 53;
 /// Where the system's resolvers are listed.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How many names a resolver remembers by default.
@@ -55,7 +54,7 @@ impl Default for ResolverConfig {
 
 impl ResolverConfig {
     /// The resolvers to ask, if everything else is in order too.
-    pub(crate) fn check(&self) -> Result<Vec<SocketAddr>, ConfigError> {
+    pub(crate) fn check(&self) -> Result<Vec<Server>, ConfigError> {
         let numbers = [
             ("cache_entries", self.cache_entries != 0),
             ("max_concurrent", self.max_concurrent != 0),
@@ -64,11 +63,12 @@ impl ResolverConfig {
         if let Some((setting, _)) = numbers.into_iter().find(|(_, enough)| !enough) {
             return Err(ConfigError::Zero { setting });
         }
-        let servers = self.servers.addresses()?;
+        let servers = self.servers.list()?;
         // DNS-02.
-        let remote = |server: &&SocketAddr| !server.ip().to_canonical().is_loopback();
-        match servers.iter().find(remote) {
-            Some(&server) if self.mode == DnsMode::AdBit => Err(ConfigError::AdBitOverNetwork { server }),
+        match servers.iter().find(|server| !server.is_authenticated()) {
+            Some(server) if self.mode == DnsMode::AdBit => {
+                Err(ConfigError::AdBitOverNetwork { server: server.clone() })
+            }
             Some(_) | None => Ok(servers),
         }
     }
@@ -81,12 +81,11 @@ pub enum Servers {
     #[default]
     System,
     /// These, in order of preference; not empty.
-    List(Vec<SocketAddr>),
+    List(Vec<Server>),
 }
 
 impl Servers {
-    /// The addresses.
-    pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, ConfigError> {
+    pub(crate) fn list(&self) -> Result<Vec<Server>, ConfigError> {
         match self {
             Self::List(list) if list.is_empty() => Err(ConfigError::NoServers),
             Self::List(list) => Ok(list.clone()),
@@ -100,7 +99,7 @@ impl Servers {
                 if servers.is_empty() {
                     return Err(ConfigError::ResolvConfEmpty { path: path.to_owned() });
                 }
-                Ok(servers)
+                Ok(servers.into_iter().map(Server::from).collect())
             }
         }
     }
@@ -125,7 +124,7 @@ pub enum DnsMode {
     /// This process, to its own trust anchor; the resolver and the way to it need not be trusted.
     #[default]
     Validate,
-    /// The resolver: its AD bit is believed. Only for resolvers on loopback (DNS-02).
+    /// The resolver: its AD bit is believed. Only for resolvers on loopback, or that show over TLS who they are (DNS-02).
     AdBit,
 }
 
@@ -158,10 +157,10 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
     },
-    /// AD mode with a resolver that is not on loopback.
+    /// AD mode with a resolver that is not on loopback and does not show who it is.
     AdBitOverNetwork {
         /// The resolver.
-        server: SocketAddr,
+        server: Server,
     },
     /// The trust anchor.
     TrustAnchor(AnchorError),
@@ -187,7 +186,8 @@ impl fmt::Display for ConfigError {
             Self::AdBitOverNetwork { server } => write!(
                 f,
                 "the AD bit of {server} cannot be trusted: whoever is on the way to it could set it. Use a validating resolver on \
-                 loopback (127.0.0.1 or ::1), or let this program validate, which needs no trust in the resolver"
+                 loopback (127.0.0.1 or ::1) or one over TLS with a name or key to know it by (tls://ADDRESS#NAME), or let this \
+                 program validate, which needs no trust in the resolver"
             ),
             Self::TrustAnchor(error) => error.fmt(f),
             Self::Zero { setting } => write!(f, "expected at least 1 for {setting}, found 0"),
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn numbers_and_lists() {
         let fine = ResolverConfig {
-            servers: Servers::List(vec![SocketAddr::from(([127, 0, 0, 1], 53))]),
+            servers: Servers::List(vec![SocketAddr::from(([127, 0, 0, 1], 53)).into()]),
             ..ResolverConfig::default()
         };
         assert!(fine.check().is_ok());

@@ -64,8 +64,8 @@ impl Inner {
     }
 
     async fn fetch(self: Arc<Self>, (name, rtype): Key, run: Arc<Run>) -> Result<Reply, Fault> {
-        let question = Question { name: name.clone(), rtype, flags: Flags::Unchecked };
-        let reply = self.upstream.ask(&question, &run.sent).await;
+        let question = Question { name: name.clone(), rtype };
+        let reply = self.upstream.ask(&question, Flags::Unchecked, &run.log).await;
         let reply = reply.map_err(|no_reply| Fault::no_reply(no_reply, &name, rtype))?;
         Fault::check_code(&reply, &name, rtype)?;
         let keep = Duration::from_secs(smallest_ttl(&reply.message).into()).min(MAX_KEPT);

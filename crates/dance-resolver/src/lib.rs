@@ -39,6 +39,7 @@ mod paths;
 mod reply;
 mod resolver;
 mod run;
+mod server;
 mod source;
 mod upstream;
 mod validate;
@@ -47,7 +48,7 @@ mod verifier;
 pub use anchor::{AnchorError, RecordFault};
 pub use clock::{Clock, now};
 pub use config::{
-    CACHE_ENTRIES, ConfigError, DNS_PORT, DnsMode, MAX_CONCURRENT_LOOKUPS, RESOLV_CONF, ResolverConfig, Servers,
+    CACHE_ENTRIES, ConfigError, DnsMode, MAX_CONCURRENT_LOOKUPS, RESOLV_CONF, ResolverConfig, Servers,
     TrustAnchorSource,
 };
 pub use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
@@ -57,5 +58,7 @@ pub use limits::{
 };
 pub use paths::path_builder;
 pub use resolver::Resolver;
+pub use server::{DNS_PORT, DOT_PORT, Server, ServerError, TlsTrust, Transport};
 pub use source::{Detail, Link, Lookup, TlsaSource, Trace};
+pub use upstream::{Exchange, ExchangeOutcome, Protocol, TlsFailure};
 pub use verifier::{Evidence, Verified, Verifier};

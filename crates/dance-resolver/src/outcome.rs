@@ -50,8 +50,12 @@ impl Fault {
         match TlsaAnswer::from_rcode(u8::try_from(rcode.to_int()).unwrap_or(u8::MAX)) {
             None => Ok(()),
             Some(answer) => {
-                let question = question_text(name, rtype);
-                Err(Self { answer, detail: Detail::ErrorCode { server: reply.server, rcode, question } })
+                let server = reply.server;
+                let detail = match reply.refuses_edns() {
+                    true => Detail::ResolverWithoutEdns { server, rcode },
+                    false => Detail::ErrorCode { server, rcode, question: question_text(name, rtype) },
+                };
+                Err(Self { answer, detail })
             }
         }
     }
@@ -67,6 +71,9 @@ impl Fault {
             }
             NoReply::Failed { server, kind, os_error } => {
                 Self::failure(LookupFailure::Unreachable, Detail::Unreachable { server, kind, os_error })
+            }
+            NoReply::Untrusted { server, failure } => {
+                Self::failure(LookupFailure::Unreachable, Detail::ResolverUntrusted { server, failure })
             }
         }
     }

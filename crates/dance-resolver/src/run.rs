@@ -1,6 +1,5 @@
 //! What one look-up does, as it does it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::base::iana::Rtype;
@@ -8,13 +7,13 @@ use tokio::sync::watch;
 
 use crate::outcome::Fault;
 use crate::reply::{DnsName, question_text};
-use crate::upstream::Reply;
+use crate::upstream::{ExchangeLog, Reply};
 
 /// A look-up's own account. The validator's questions find it through the task they are asked in.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
-    /// Messages sent.
-    pub(crate) sent: AtomicUsize,
+    /// Who was asked what.
+    pub(crate) log: ExchangeLog,
     state: Mutex<State>,
     fault: watch::Sender<Option<Fault>>,
 }
@@ -35,7 +34,7 @@ impl Run {
     }
 
     pub(crate) fn sent(&self) -> usize {
-        self.sent.load(Ordering::Relaxed)
+        self.log.sent()
     }
 
     /// Notes what is asked now, for the account of a time-out.

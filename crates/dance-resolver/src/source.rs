@@ -9,6 +9,8 @@ use dance_core::answer::{LinkState, TlsaAnswer};
 use dance_core::name::OwnerName;
 use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
 
+use crate::upstream::TlsFailure;
+
 /// Something that looks up TLSA RRsets in their DNSSEC validation state.
 pub trait TlsaSource: Send + Sync {
     /// Looks up `owner`, type TLSA, class IN, and nothing else (requirements 4.2 step 11). Ends within a time of the source's own.
@@ -143,6 +145,20 @@ pub enum Detail {
         /// The system's number for it, where there is one.
         os_error: Option<i32>,
     },
+    /// The resolver's TLS was refused.
+    ResolverUntrusted {
+        /// The resolver.
+        server: SocketAddr,
+        /// Why.
+        failure: TlsFailure,
+    },
+    /// The resolver refuses EDNS, without which no signatures can be had.
+    ResolverWithoutEdns {
+        /// The resolver.
+        server: SocketAddr,
+        /// The code by which it refused.
+        rcode: OptRcode,
+    },
     /// The reply does not decode, or holds what belongs to no answer.
     MalformedReply {
         /// What was asked for.
@@ -210,6 +226,13 @@ impl fmt::Display for Detail {
                 }
                 f.write_str("): check that it runs and that the address is right")
             }
+            Self::ResolverUntrusted { server, failure } => {
+                write!(f, "the resolver {server} was not asked, {failure}")
+            }
+            Self::ResolverWithoutEdns { server, rcode } => write!(
+                f,
+                "the resolver {server} answers {rcode} to a question with EDNS: it cannot deliver DNSSEC signatures, use another resolver"
+            ),
             Self::MalformedReply { question } => {
                 write!(f, "the reply does not decode, or is no answer, when asked for {question}")
             }

@@ -92,8 +92,8 @@ impl Validation {
 
     async fn ask(&self, name: &DnsName, run: &Run) -> Result<(Reply, Chain), Fault> {
         run.asks(name, Rtype::TLSA);
-        let question = Question { name: name.clone(), rtype: Rtype::TLSA, flags: Flags::Unchecked };
-        let reply = self.upstream.ask(&question, &run.sent).await;
+        let question = Question { name: name.clone(), rtype: Rtype::TLSA };
+        let reply = self.upstream.ask(&question, Flags::Unchecked, &run.log).await;
         let reply = reply.map_err(|no_reply| Fault::no_reply(no_reply, name, Rtype::TLSA))?;
         // Before anything else: the validator would take the emptiness of an error reply for a broken proof.
         Fault::check_code(&reply, name, Rtype::TLSA)?;

@@ -109,7 +109,7 @@ async fn only_over_loopback() {
         ["192.0.2.1:53", "[2001:db8::1]:53", "0.0.0.0:53", "10.0.0.1:53", "[fe80::1]:53", "[::ffff:192.0.2.1]:53"]
     {
         let error = with(&["127.0.0.1:53", remote]).unwrap_err();
-        assert!(matches!(error, ConfigError::AdBitOverNetwork { server } if server == remote.parse().unwrap()));
+        assert!(matches!(error, ConfigError::AdBitOverNetwork { ref server } if *server == remote.parse().unwrap()));
         assert!(error.to_string().contains("loopback"), "{error}");
         // Validating, the same resolvers will do.
         let servers = Servers::List(vec![remote.parse().unwrap()]);

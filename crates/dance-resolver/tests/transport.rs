@@ -132,7 +132,7 @@ async fn octet_by_octet_over_tcp_is_left_in_time() {
 async fn nobody_listens() {
     let world = world().start().await.unwrap();
     let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
-    let nobody = Resolver::new(ResolverConfig { servers: Servers::List(vec![free]), ..config(&world) }).unwrap();
+    let nobody = Resolver::new(ResolverConfig { servers: Servers::List(vec![free.into()]), ..config(&world) }).unwrap();
     let lookup = nobody.lookup(&owner(NAME)).await;
     assert_eq!(failure(&lookup), LookupFailure::Unreachable);
     let detail = lookup.trace.detail.unwrap();
@@ -140,7 +140,7 @@ async fn nobody_listens() {
     assert!(detail.to_string().contains("check that it runs"), "{detail}");
 
     // With a second resolver, that one answers, and is asked first from then on.
-    let servers = Servers::List(vec![free, world.addr()]);
+    let servers = Servers::List(vec![free.into(), world.addr().into()]);
     let both = Resolver::new(ResolverConfig { servers, ..config(&world) }).unwrap();
     let lookup = both.lookup(&owner(NAME)).await;
     assert_eq!(code(&lookup), "S");
@@ -152,7 +152,7 @@ async fn nobody_listens() {
 async fn a_silent_resolver_is_passed_over_and_then_left() {
     let world = world().start().await.unwrap();
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let servers = Servers::List(vec![silent.local_addr().unwrap(), world.addr()]);
+    let servers = Servers::List(vec![silent.local_addr().unwrap().into(), world.addr().into()]);
     let resolver = Resolver::new(ResolverConfig { servers, ..config(&world) }).unwrap();
     let lookup = resolver.lookup(&owner(NAME)).await;
     assert_eq!(code(&lookup), "S");
@@ -193,7 +193,7 @@ fn servfail(message: &mut [u8]) {
 async fn replies_that_do_not_fit_are_not_heard() {
     let world = world().start().await.unwrap();
     let through = async |front: SocketAddr| {
-        let servers = Servers::List(vec![front]);
+        let servers = Servers::List(vec![front.into()]);
         let resolver = Resolver::new(ResolverConfig { servers, ..config(&world) }).unwrap();
         resolver.lookup(&owner(NAME)).await
     };

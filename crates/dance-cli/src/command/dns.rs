@@ -1,13 +1,12 @@
 //! The options that every command which looks names up shares.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use dance_gateway::config::DnsConfig;
 use dance_gateway::duration::Span;
-use dance_resolver::{ConfigError, DNS_PORT, DnsMode, Resolver, ResolverConfig, Servers, TrustAnchorSource};
+use dance_resolver::{ConfigError, DnsMode, Resolver, ResolverConfig, Server, Servers, TrustAnchorSource};
 use jiff::SignedDuration;
 
 use crate::Error;
@@ -29,8 +28,11 @@ pub(crate) struct DnsOptions {
 #[command(next_help_heading = "DNS options")]
 pub(crate) struct DnsPath {
     /// A recursive resolver to ask; may be given several times, in order of preference [default: the system's]
-    #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse_server)]
-    resolver: Vec<SocketAddr>,
+    ///
+    /// ADDR or ADDR:PORT; over TLS tls://ADDR[:PORT]#NAME, whose certificate must be good for NAME, tls://ADDR[:PORT]#sha256:HEX, whose
+    /// key must have this digest, or tls://ADDR[:PORT], which hides the questions from others but does not show who the resolver is
+    #[arg(long, value_name = "SERVER")]
+    resolver: Vec<Server>,
 
     /// DS or DNSKEY records to start validation from, as in a zone file [default: the root zone's, built in]
     #[arg(long, value_name = "FILE")]
@@ -48,7 +50,7 @@ const DEFAULT_TIME: Duration = Duration::from_secs(10);
 enum Mode {
     /// This program, so that resolvers need not be trusted
     Validate,
-    /// The resolver: its AD bit is believed; on loopback only
+    /// The resolver: its AD bit is believed; on loopback, or over TLS with a name or key to know it by
     Ad,
 }
 
@@ -98,18 +100,6 @@ impl DnsOptions {
     }
 }
 
-/// Reads a resolver's address, with the port of DNS where none is given.
-fn parse_server(text: &str) -> Result<SocketAddr, String> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(address, DNS_PORT));
-    }
-    text.parse().map_err(|_| {
-        "expected an IP address, with or without port: 192.0.2.53, 192.0.2.53:5353, 2001:db8::53 or [2001:db8::53]:5353"
-            .to_owned()
-    })
-}
-
 /// The longest time that may be given for a look-up: more is a slip.
 const MAX_TIME: Duration = Duration::from_secs(3600);
 
@@ -127,19 +117,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
     use super::*;
-
-    #[test]
-    fn resolvers_have_a_port_or_the_usual_one() {
-        let parse = |text| parse_server(text).map(|address| address.to_string());
-        assert_eq!(parse("192.0.2.53").unwrap(), "192.0.2.53:53");
-        assert_eq!(parse("192.0.2.53:5353").unwrap(), "192.0.2.53:5353");
-        assert_eq!(parse("2001:db8::53").unwrap(), "[2001:db8::53]:53");
-        assert_eq!(parse("[2001:db8::53]").unwrap(), "[2001:db8::53]:53");
-        assert_eq!(parse("[2001:db8::53]:5353").unwrap(), "[2001:db8::53]:5353");
-        for refused in ["", "localhost", "192.0.2.53:", "192.0.2.53:x", "[2001:db8::53", ":53"] {
-            assert!(parse(refused).is_err(), "{refused:?} was taken");
-        }
-    }
 
     #[test]
     fn times_have_a_unit_or_are_seconds() {

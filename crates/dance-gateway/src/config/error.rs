@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use dance_core::name::NameError;
 use dance_core::policy::PatternError;
+use dance_resolver::ServerError;
 
 use crate::origin::Origin;
 
@@ -55,10 +56,7 @@ pub enum ConfigError {
     /// An entry of `allow`.
     Pattern(PatternError),
     /// An entry of `dns.resolver`.
-    DnsServer {
-        /// As written.
-        value: String,
-    },
+    DnsServer(ServerError),
     /// The plaintext side would leave this host.
     OriginNotLocal {
         /// Where it points.
@@ -121,10 +119,7 @@ impl fmt::Display for ConfigError {
                 "the allow-list is empty, so nobody could connect; name the clients to let in, such as allow = [\"sensor7._device.example.com\", \"*._device.example.com\"]",
             ),
             Self::Pattern(error) => error.fmt(f),
-            Self::DnsServer { value } => write!(
-                f,
-                "dns.resolver \"{value}\": expected an IP address, or one with a port (\"127.0.0.1:53\", \"[::1]:53\")"
-            ),
+            Self::DnsServer(error) => write!(f, "dns.resolver: {error}"),
             Self::OriginNotLocal { origin } => write!(
                 f,
                 "the origin {origin} is not on this host: the connection to it is not encrypted and whoever reaches it can forge the identity header; use a loopback address or a Unix socket, or set unsafe-origin = true if the network between is yours alone"

@@ -90,7 +90,7 @@ impl Lab {
 
     pub(crate) fn resolver_config(&self) -> ResolverConfig {
         ResolverConfig {
-            servers: Servers::List(vec![self.world.addr()]),
+            servers: Servers::List(vec![self.world.addr().into()]),
             trust_anchor: TrustAnchorSource::Text(self.world.trust_anchor_text().to_owned()),
             ..ResolverConfig::default()
         }

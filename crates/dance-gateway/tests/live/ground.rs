@@ -261,7 +261,7 @@ impl Ground {
         }
         let elsewhere = self.lab.world.trust_anchor_ds_text().replace(". ", "other. ");
         Resolver::new(ResolverConfig {
-            servers: Servers::List(vec![self.lab.world.addr()]),
+            servers: Servers::List(vec![self.lab.world.addr().into()]),
             trust_anchor: TrustAnchorSource::Text(elsewhere),
             ..ResolverConfig::default()
         })

@@ -25,7 +25,7 @@ pub(crate) fn owner(name: &str) -> OwnerName {
 /// A validating configuration for a world.
 pub(crate) fn config(world: &SignedWorld) -> ResolverConfig {
     ResolverConfig {
-        servers: Servers::List(vec![world.addr()]),
+        servers: Servers::List(vec![world.addr().into()]),
         trust_anchor: TrustAnchorSource::Text(world.trust_anchor_text().to_owned()),
         ..ResolverConfig::default()
     }

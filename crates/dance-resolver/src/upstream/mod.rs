@@ -6,8 +6,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+mod exchange;
+mod failure;
+
 use bytes::Bytes;
-use domain::base::iana::{Opcode, Rcode, Rtype};
+use domain::base::iana::{Opcode, OptRcode, Rcode, Rtype};
 use domain::base::{Header, Message, MessageBuilder};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -15,7 +18,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, sleep_until};
 
+pub(crate) use self::exchange::ExchangeLog;
+pub use self::exchange::{Exchange, ExchangeOutcome, Protocol};
+pub use self::failure::TlsFailure;
 use crate::reply::DnsName;
+use crate::server::{Server, Transport};
 
 /// UDP payload size offered (EDNS): what fits into any path's packets without fragments.
 const UDP_PAYLOAD: u16 = 1232;
@@ -27,12 +34,11 @@ const RESEND_SPREAD: Duration = Duration::from_millis(500);
 /// Most times that one question is sent, over all resolvers.
 const MAX_SENDS: usize = 4;
 
-/// A question to a resolver.
+/// A question to a resolver, in class IN.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) name: DnsName,
     pub(crate) rtype: Rtype,
-    pub(crate) flags: Flags,
 }
 
 /// What the asker wants of the resolver.
@@ -46,20 +52,20 @@ pub(crate) enum Flags {
 
 impl Question {
     /// The message, with an ID of 0. `None` is impossible for a name that fits into one.
-    fn to_wire(&self) -> Option<Vec<u8>> {
+    fn to_wire(&self, flags: Flags) -> Option<Vec<u8>> {
         let mut builder = MessageBuilder::new_vec();
         let header = builder.header_mut();
         header.set_opcode(Opcode::QUERY);
         header.set_rd(true);
-        header.set_cd(self.flags == Flags::Unchecked);
-        header.set_ad(self.flags == Flags::Verdict);
+        header.set_cd(flags == Flags::Unchecked);
+        header.set_ad(flags == Flags::Verdict);
         let mut builder = builder.question();
         builder.push((&self.name, self.rtype)).ok()?;
         let mut builder = builder.additional();
         builder
             .opt(|opt| {
                 opt.set_udp_payload_size(UDP_PAYLOAD);
-                opt.set_dnssec_ok(self.flags == Flags::Unchecked);
+                opt.set_dnssec_ok(flags == Flags::Unchecked);
                 Ok(())
             })
             .ok()?;
@@ -74,6 +80,17 @@ pub(crate) struct Reply {
     pub(crate) server: SocketAddr,
 }
 
+impl Reply {
+    /// Whether the resolver does not know EDNS (RFC 6891 section 7): it cannot deliver signatures.
+    pub(crate) fn refuses_edns(&self) -> bool {
+        match self.message.opt_rcode() {
+            OptRcode::BADVERS => true,
+            OptRcode::FORMERR | OptRcode::NOTIMP => self.message.opt().is_none(),
+            _ => false,
+        }
+    }
+}
+
 /// Why there is no reply.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NoReply {
@@ -81,12 +98,15 @@ pub(crate) enum NoReply {
     Silence,
     /// Every resolver failed; the last one.
     Failed { server: SocketAddr, kind: io::ErrorKind, os_error: Option<i32> },
+    /// Every resolver failed; the last one's TLS was refused.
+    #[expect(dead_code, reason = "comes with DNS over TLS")]
+    Untrusted { server: SocketAddr, failure: TlsFailure },
 }
 
 /// The configured resolvers.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    servers: Box<[SocketAddr]>,
+    servers: Box<[Server]>,
     /// How long to wait for a reply, over all sends.
     patience: Duration,
     /// Which to ask first: the last that answered when another did not.
@@ -94,23 +114,33 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn new(servers: Vec<SocketAddr>, patience: Duration) -> Self {
+    pub(crate) fn new(servers: Vec<Server>, patience: Duration) -> Self {
         Self { servers: servers.into(), patience, preferred: AtomicUsize::new(0) }
     }
 
-    /// Asks until a reply comes. Each message sent is counted in `sent`.
-    pub(crate) async fn ask(&self, question: &Question, sent: &AtomicUsize) -> Result<Reply, NoReply> {
+    /// Asks until a reply comes.
+    pub(crate) async fn ask(&self, question: &Question, flags: Flags, log: &ExchangeLog) -> Result<Reply, NoReply> {
         let give_up = Instant::now() + self.patience;
         let first = self.preferred.load(Ordering::Relaxed);
-        let server = |send: usize| self.servers.get((first + send) % self.servers.len()).copied();
+        let server = |send: usize| {
+            self.servers
+                .get((first + send) % self.servers.len())
+                .map(|server| (server.address, server.transport == Transport::Plain))
+        };
         let mut pending = FuturesUnordered::new();
         let (mut sends, mut failures) = (0, 0);
         let mut failure = NoReply::Silence;
         let mut send_now = true;
         let mut resend_at = Instant::now();
         loop {
-            if send_now && let Some(server) = server(sends) {
-                pending.push(async move { (server, ask_one(server, question, sent).await) });
+            if send_now && let Some((server, plain)) = server(sends) {
+                pending.push(async move {
+                    let result = match plain {
+                        true => ask_one(server, question, flags, log).await,
+                        false => Err(io::ErrorKind::Unsupported.into()),
+                    };
+                    (server, result)
+                });
                 sends += 1;
                 resend_at = Instant::now() + RESEND_AFTER + RESEND_SPREAD.mul_f32(random_fraction());
             } else if pending.is_empty() {
@@ -138,8 +168,8 @@ impl Upstream {
     /// After more than one send, keeps to the resolver that did answer.
     fn prefer(&self, server: SocketAddr, first: usize, sends: usize) {
         if sends > 1
-            && self.servers.get(first) != Some(&server)
-            && let Some(index) = self.servers.iter().position(|other| *other == server)
+            && self.servers.get(first).is_some_and(|first| first.address != server)
+            && let Some(index) = self.servers.iter().position(|other| other.address == server)
         {
             self.preferred.store(index, Ordering::Relaxed);
         }
@@ -152,17 +182,33 @@ fn random_fraction() -> f32 {
     f32::from(random.to_be_bytes()[0]) / f32::from(u8::MAX)
 }
 
-async fn ask_one(server: SocketAddr, question: &Question, sent: &AtomicUsize) -> io::Result<Message<Bytes>> {
-    let mut query = question.to_wire().ok_or(io::ErrorKind::InvalidInput)?;
+async fn ask_one(
+    server: SocketAddr,
+    question: &Question,
+    flags: Flags,
+    log: &ExchangeLog,
+) -> io::Result<Message<Bytes>> {
+    let mut query = question.to_wire(flags).ok_or(io::ErrorKind::InvalidInput)?;
     Header::for_message_slice_mut(&mut query).set_random_id();
-    sent.fetch_add(1, Ordering::Relaxed);
-    let reply = ask_udp(server, &query).await?;
-    if !reply.header().tc() {
-        return Ok(reply);
+    let exchange = log.begin(question, server, Protocol::Udp);
+    let reply = ask_udp(server, &query).await;
+    let truncated = reply.as_ref().is_ok_and(|reply| reply.header().tc());
+    exchange.end(if truncated { ExchangeOutcome::Truncated } else { outcome(&reply) });
+    if !truncated {
+        return reply;
     }
     // RFC 7766 section 5. One connection for each such question: they are rare, and nothing is left behind when it is given up.
-    sent.fetch_add(1, Ordering::Relaxed);
-    ask_tcp(server, &query).await
+    let exchange = log.begin(question, server, Protocol::Tcp);
+    let reply = ask_tcp(server, &query).await;
+    exchange.end(outcome(&reply));
+    reply
+}
+
+fn outcome(reply: &io::Result<Message<Bytes>>) -> ExchangeOutcome {
+    match reply {
+        Ok(reply) => ExchangeOutcome::Answered(reply.opt_rcode()),
+        Err(error) => ExchangeOutcome::Failed(error.kind()),
+    }
 }
 
 async fn ask_udp(server: SocketAddr, query: &[u8]) -> io::Result<Message<Bytes>> {
