@@ -15,12 +15,13 @@ use crate::dns_error::WorldError;
 use crate::dns_fault::{Fault, PlacedFault, Scope};
 use crate::dns_log::{Query, QueryLog, Transport};
 use crate::dns_message::{Outcome, answer};
-use crate::dns_resolve::{Front, Served};
+use crate::dns_resolve::{Front, MAX_LINKS, Served};
 use crate::dns_server::{bind, serve_tcp, serve_udp};
 use crate::zone::{
-    DEFAULT_TTL, DnsName, StoredRecord, Validity, Zone, name_server, parse_name, parse_records, tlsa_line,
+    DEFAULT_TTL, DnsName, DsForm, StoredRecord, Validity, Zone, name_server, parse_name, parse_records, tlsa_line,
 };
-use crate::zone_sign::{ServedZone, ZoneKey, ds_records, sign};
+use crate::zone_key::{ZoneKey, ds_records};
+use crate::zone_sign::{ServedZone, sign};
 
 /// Collects the zones and faults of a [`SignedWorld`].
 #[derive(Debug, Default)]
@@ -28,6 +29,7 @@ pub struct WorldBuilder {
     zones: Vec<Zone>,
     faults: Vec<(Place, Fault)>,
     front: Front,
+    max_links: Option<usize>,
 }
 
 /// Where a fault applies; names are read when the world starts.
@@ -93,6 +95,13 @@ impl WorldBuilder {
         self
     }
 
+    /// Sets how many links of a chain of aliases the server follows before it answers SERVFAIL; 32 if nothing is set.
+    #[must_use]
+    pub fn max_aliases(mut self, links: usize) -> Self {
+        self.max_links = Some(links);
+        self
+    }
+
     /// Signs all zones and starts the server on a free port of 127.0.0.1, UDP and TCP.
     ///
     /// # Errors
@@ -101,12 +110,18 @@ impl WorldBuilder {
     pub async fn start(self) -> Result<SignedWorld, WorldError> {
         let (zones, anchor) = make_zones(self.zones)?;
         let now = now();
-        let mut served = Served { front: self.front, ..Served::default() };
-        for (place, fault) in self.faults {
-            served.faults.push(PlacedFault::new(place.scope()?, fault)?);
-        }
+        let mut served = Served {
+            zones: BTreeMap::new(),
+            faults: Vec::new(),
+            front: self.front,
+            max_links: self.max_links.unwrap_or(MAX_LINKS),
+        };
         for (apex, source) in &zones {
             served.zones.insert(apex.clone(), Arc::new(source.sign(now)?));
+        }
+        for (place, fault) in self.faults {
+            let fault = PlacedFault::new(place.scope()?, fault, &zones, &served)?;
+            served.faults.push(fault);
         }
         let (udp, tcp, addr) = bind().await.map_err(|source| WorldError::Bind { source })?;
         let shared = Arc::new(Shared { served: RwLock::new(Arc::new(served)), log: QueryLog::new() });
@@ -120,11 +135,11 @@ impl WorldBuilder {
 
 /// A zone before signing, with its keys.
 #[derive(Debug)]
-struct ZoneSource {
-    zone: Zone,
-    apex: DnsName,
-    keys: Vec<ZoneKey>,
-    records: Vec<StoredRecord>,
+pub(crate) struct ZoneSource {
+    pub(crate) zone: Zone,
+    pub(crate) apex: DnsName,
+    pub(crate) keys: Vec<ZoneKey>,
+    pub(crate) records: Vec<StoredRecord>,
 }
 
 impl ZoneSource {
@@ -133,7 +148,8 @@ impl ZoneSource {
     }
 }
 
-type Sources = BTreeMap<DnsName, ZoneSource>;
+/// All zones by apex.
+pub(crate) type Sources = BTreeMap<DnsName, ZoneSource>;
 
 /// The trust anchor of the root zone, in two forms.
 #[derive(Debug, Default)]
@@ -151,9 +167,12 @@ fn make_zones(mut zones: Vec<Zone>) -> Result<(Sources, Anchor), WorldError> {
     for zone in zones {
         let (apex, records) = zone.parse()?;
         let keys = match zone.signed {
-            true => zone.keys.iter().map(|(source, role)| ZoneKey::new(&apex, source, *role)).collect(),
-            false => Ok(Vec::new()),
-        }?;
+            true => {
+                let made = |(source, role): &(_, _)| ZoneKey::new(&apex, source, *role, zone.colliding_keys);
+                zone.keys.iter().map(made).collect::<Result<_, _>>()?
+            }
+            false => Vec::new(),
+        };
         let source = ZoneSource { zone, apex: apex.clone(), keys, records };
         if sources.insert(apex.clone(), source).is_some() {
             return Err(WorldError::DuplicateZone { zone: apex.fmt_with_dot().to_string() });
@@ -164,9 +183,9 @@ fn make_zones(mut zones: Vec<Zone>) -> Result<(Sources, Anchor), WorldError> {
     let mut delegations: Vec<(DnsName, Vec<StoredRecord>)> = Vec::new();
     for (apex, source) in &sources {
         if apex.is_root() {
-            for key in source.keys.iter().filter(|key| key.has_ds()) {
+            for key in source.keys.iter().filter(|key| key.uses.has_ds) {
                 anchor.dnskey.push_str(&format!(". {DEFAULT_TTL} IN DNSKEY {}\n", key.dnskey()));
-                anchor.ds.push_str(&format!(". {DEFAULT_TTL} IN DS {}\n", key.ds(apex)?));
+                anchor.ds.push_str(&format!(". {DEFAULT_TTL} IN DS {}\n", key.ds(apex, DsForm::Sha256)?));
             }
             continue;
         }
@@ -328,7 +347,7 @@ impl SignedWorld {
     }
 
     /// Changes the zone that holds `name` and serves the result, or changes nothing.
-    fn change(
+    pub(crate) fn change(
         &self,
         name: &DnsName,
         change: impl FnOnce(&DnsName, &mut ZoneSource) -> Result<(), WorldError>,
@@ -355,7 +374,7 @@ impl SignedWorld {
         }
     }
 
-    fn sources(&self) -> MutexGuard<'_, Sources> {
+    pub(crate) fn sources(&self) -> MutexGuard<'_, Sources> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -396,7 +415,7 @@ impl SignedWorld {
     }
 
     fn add_placed(&self, scope: Scope, fault: Fault) -> Result<(), WorldError> {
-        let fault = PlacedFault::new(scope, fault)?;
+        let fault = PlacedFault::new(scope, fault, &self.sources(), &self.shared.served())?;
         self.shared.update(|served| served.faults.push(fault));
         Ok(())
     }
@@ -449,11 +468,11 @@ impl SignedWorld {
     }
 }
 
-fn no_zone(name: &DnsName) -> WorldError {
+pub(crate) fn no_zone(name: &DnsName) -> WorldError {
     WorldError::NoZone { zone: name.fmt_with_dot().to_string() }
 }
 
-fn is_in_rrset(record: &StoredRecord, owner: &DnsName, rtype: Rtype) -> bool {
+pub(crate) fn is_in_rrset(record: &StoredRecord, owner: &DnsName, rtype: Rtype) -> bool {
     record.owner() == owner && record.rtype() == rtype
 }
 

@@ -2,7 +2,7 @@
 //! RFC 4035 section 3.1.3, RFC 5155 section 7.2).
 
 use bytes::Bytes;
-use domain::base::iana::{Nsec3HashAlgorithm, Rcode, Rtype};
+use domain::base::iana::{Class, Nsec3HashAlgorithm, Rcode, Rtype};
 use domain::base::name::RelativeName;
 use domain::base::{Name, ToName};
 use domain::dnssec::common::nsec3_hash;
@@ -19,6 +19,7 @@ const NSEC3_ITERATIONS_TRUSTED: u16 = 150;
 pub(crate) struct Rr {
     pub(crate) owner: DnsName,
     pub(crate) rtype: Rtype,
+    pub(crate) class: Class,
     pub(crate) ttl: u32,
     pub(crate) data: Bytes,
 }
@@ -29,6 +30,8 @@ pub(crate) struct Link {
     pub(crate) rcode: Rcode,
     pub(crate) answer: Vec<Rr>,
     pub(crate) authority: Vec<Rr>,
+    /// Besides the OPT record.
+    pub(crate) additional: Vec<Rr>,
     /// Where an alias leads.
     pub(crate) target: Option<DnsName>,
     /// The proof rests on an opt-out span or on too many NSEC3 iterations: no better than Insecure.
@@ -38,8 +41,16 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    fn new(rcode: Rcode) -> Self {
-        Self { rcode, answer: Vec::new(), authority: Vec::new(), target: None, weak_proof: false, needs_proof: false }
+    pub(crate) fn new(rcode: Rcode) -> Self {
+        Self {
+            rcode,
+            answer: Vec::new(),
+            authority: Vec::new(),
+            additional: Vec::new(),
+            target: None,
+            weak_proof: false,
+            needs_proof: false,
+        }
     }
 
     fn prove(&mut self, owner: &DnsName, set: &RrSet) {
@@ -57,6 +68,7 @@ pub(crate) fn push_set(section: &mut Vec<Rr>, owner: &DnsName, set: &RrSet) {
     section.extend(records.chain(signatures).map(|(rtype, data)| Rr {
         owner: owner.clone(),
         rtype,
+        class: Class::IN,
         ttl: set.ttl,
         data: data.clone(),
     }));
@@ -81,6 +93,12 @@ impl ServedZone {
     /// The RRset at this very name.
     pub(crate) fn rrset(&self, owner: &DnsName, rtype: Rtype) -> Option<&RrSet> {
         self.nodes.get(owner).and_then(|node| set_of(node, rtype))
+    }
+
+    /// The NSEC3 RRset whose owner is the hash of this name.
+    pub(crate) fn nsec3_of(&self, name: &DnsName) -> Option<(&DnsName, &RrSet)> {
+        let chain = self.nsec3.as_ref()?;
+        chain.by_hash.get(&hash_of(chain, name)?).map(|(owner, set)| (owner, set))
     }
 
     /// Answers a question whose name lies in this zone. `None` when the name is below a delegation to a zone that the
@@ -150,6 +168,7 @@ impl ServedZone {
                 link.answer.push(Rr {
                     owner: name.clone(),
                     rtype: Rtype::CNAME,
+                    class: Class::IN,
                     ttl: set.ttl,
                     data: target.as_octets().clone(),
                 });

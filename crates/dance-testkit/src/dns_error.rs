@@ -59,7 +59,12 @@ pub enum WorldError {
         /// The type.
         rtype: Rtype,
     },
-    /// The world has no such zone.
+    /// This text is not one RRset.
+    NoSet {
+        /// The text.
+        text: String,
+    },
+    /// The world has no such zone, or the zone no such key.
     NoZone {
         /// The apex asked for.
         zone: String,
@@ -114,7 +119,8 @@ impl fmt::Display for WorldError {
             }
             Self::DuplicateZone { zone } => write!(f, "zone {zone} is given twice"),
             Self::NoRecords { owner, rtype } => write!(f, "{owner} has no {rtype} records"),
-            Self::NoZone { zone } => write!(f, "there is no zone {zone}"),
+            Self::NoSet { text } => write!(f, "expected records of one owner, type and TTL, found `{text}`"),
+            Self::NoZone { zone } => write!(f, "there is no zone {zone}, or it has no such key"),
             Self::LongSalt { octets } => {
                 write!(f, "an NSEC3 salt of {octets} octets: at most 255 are possible")
             }

@@ -5,8 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::base::iana::{Rcode, Rtype};
 
+use crate::dns::Sources;
 use crate::dns_answer::{Link, Rr, parent_of, wildcard_of};
 use crate::dns_error::WorldError;
+use crate::dns_forge::Forged;
+use crate::dns_resolve::Served;
 use crate::zone::{DnsName, parse_name};
 use crate::zone_sign::{RrSet, ServedZone};
 
@@ -35,6 +38,14 @@ pub enum Fault {
     OtherOwner(String),
     /// The answer section holds this other name's records and signatures, under the name asked for.
     RecordsOf(String),
+    /// Exactly this answer, in place of the true one. What an alias in it leads to has to be in it too.
+    Answers(Forged),
+    /// This besides the true answer, after its records.
+    Adds(Forged),
+    /// An alias is not followed: the answer ends with it.
+    AliasOnly,
+    /// The records of each section in reverse order.
+    Reversed,
     /// The TTL in the message is this many seconds, whatever was signed.
     ForgedTtl(u32),
     /// Each RRset is preceded by this many copies of its signature with changed octets.
@@ -53,6 +64,8 @@ pub enum Fault {
     DelayedBy(Duration),
     /// Over UDP an empty answer with TC=1; the whole answer over TCP.
     TruncateUdp,
+    /// Over TCP, too, an empty answer with TC=1.
+    TruncateTcp,
     /// Over TCP one octet at a time, with this pause between two octets.
     SlowTcp(Duration),
     /// Over TCP the connection is closed in place of an answer.
@@ -80,15 +93,22 @@ pub(crate) struct PlacedFault {
     pub(crate) fault: Fault,
     /// The name that `fault` mentions, read once.
     other: Option<DnsName>,
+    /// What `fault` forges, made once.
+    forged: Option<Link>,
 }
 
 impl PlacedFault {
-    pub(crate) fn new(scope: Scope, fault: Fault) -> Result<Self, WorldError> {
+    /// Reads names and makes what is forged, from what is served now.
+    pub(crate) fn new(scope: Scope, fault: Fault, sources: &Sources, served: &Served) -> Result<Self, WorldError> {
         let other = match &fault {
             Fault::OtherOwner(name) | Fault::RecordsOf(name) => Some(parse_name(name)?),
             _ => None,
         };
-        Ok(Self { scope, fault, other })
+        let forged = match &fault {
+            Fault::Answers(forged) | Fault::Adds(forged) => Some(forged.make(sources, served)?),
+            _ => None,
+        };
+        Ok(Self { scope, fault, other, forged })
     }
 
     /// Whether the fault applies to a link of an answer.
@@ -121,6 +141,7 @@ impl PlacedFault {
                 let other = self.other.as_ref()?;
                 Some(zone.positive(other, zone.rrset(other, rtype)?))
             }
+            Fault::Answers(_) => self.forged.clone(),
             Fault::RecordsOf(_) => Some(zone.positive(name, zone.rrset(self.other.as_ref()?, rtype)?)),
             _ => None,
         }
@@ -128,8 +149,21 @@ impl PlacedFault {
 
     /// Spoils the content of a link.
     pub(crate) fn spoil(&self, link: &mut Link) {
-        let Link { answer, authority, .. } = link;
+        let Link { answer, authority, additional, .. } = link;
         match self.fault {
+            Fault::Adds(_) => {
+                if let Some(forged) = &self.forged {
+                    answer.extend(forged.answer.iter().cloned());
+                    authority.extend(forged.authority.iter().cloned());
+                    additional.extend(forged.additional.iter().cloned());
+                }
+            }
+            Fault::AliasOnly => link.target = None,
+            Fault::Reversed => {
+                for section in [answer, authority, additional] {
+                    section.reverse();
+                }
+            }
             Fault::TamperedRdata => {
                 for rr in answer.iter_mut().filter(|rr| rr.rtype != Rtype::RRSIG) {
                     rr.data = with_last_octet_changed(&rr.data);
@@ -148,7 +182,9 @@ impl PlacedFault {
             }
             Fault::ForgedTtl(ttl) => answer.iter_mut().for_each(|rr| rr.ttl = ttl),
             Fault::BadSignaturesFirst(copies) => {
-                *answer = answer.drain(..).flat_map(|rr| with_bad_copies(rr, copies)).collect();
+                for section in [answer, authority] {
+                    *section = section.drain(..).flat_map(|rr| with_bad_copies(rr, copies)).collect();
+                }
             }
             _ => {}
         }
@@ -164,6 +200,7 @@ impl PlacedFault {
             Fault::NeverAnswers => effects.silent = true,
             Fault::DelayedBy(delay) => effects.delay += delay,
             Fault::TruncateUdp => effects.truncate_udp = true,
+            Fault::TruncateTcp => effects.truncate_tcp = true,
             Fault::SlowTcp(pause) => effects.tcp_pause = Some(pause),
             Fault::ClosesTcp => effects.close_tcp = true,
             Fault::WrongId => effects.wrong_id = true,
@@ -181,7 +218,7 @@ impl PlacedFault {
             Fault::StrippedSignatures | Fault::EmptyAnswer => Some(EDE_RRSIGS_MISSING),
             Fault::StrippedProof | Fault::ReplayedWildcard if link.needs_proof => Some(EDE_NSEC_MISSING),
             Fault::FalseNoData | Fault::FalseNxDomain => Some(EDE_NSEC_MISSING),
-            Fault::OtherOwner(_) | Fault::RecordsOf(_) => Some(EDE_BOGUS),
+            Fault::OtherOwner(_) | Fault::RecordsOf(_) | Fault::Answers(_) => Some(EDE_BOGUS),
             _ => None,
         }
     }
@@ -210,6 +247,7 @@ pub(crate) struct Effects {
     pub(crate) silent: bool,
     pub(crate) delay: Duration,
     pub(crate) truncate_udp: bool,
+    pub(crate) truncate_tcp: bool,
     pub(crate) tcp_pause: Option<Duration>,
     pub(crate) close_tcp: bool,
     pub(crate) wrong_id: bool,

@@ -148,7 +148,10 @@ fn compose(front: Front, asked: &Asked, resolution: &Resolution, transport: Tran
         Front::AlwaysAd => true,
     };
     let empty = effects.rcode.is_some() || bogus.is_some();
-    let truncate = effects.truncate_udp && transport == Transport::Udp;
+    let truncate = match transport {
+        Transport::Udp => effects.truncate_udp,
+        Transport::Tcp => effects.truncate_tcp,
+    };
     let plan = Plan { rcode, ad, edns, extended_error: bogus };
     let whole = plan.compose(asked, resolution, !empty && !truncate, truncate)?;
 
@@ -209,6 +212,9 @@ impl Plan {
             section.push(record(rr)?)?;
         }
         let mut section = section.additional();
+        for rr in resolution.additional.iter().filter(wanted) {
+            section.push(record(rr)?)?;
+        }
         if self.edns.is_some() {
             section.opt(|opt| {
                 opt.set_udp_payload_size(OUR_UDP);
@@ -227,5 +233,5 @@ type RawRecord<'a> = (&'a DnsName, Class, Ttl, UnknownRecordData<&'a [u8]>);
 
 fn record(rr: &Rr) -> Result<RawRecord<'_>, PushError> {
     let data = UnknownRecordData::from_octets(rr.rtype, &rr.data[..]).map_err(|_| PushError::ShortBuf)?;
-    Ok((&rr.owner, Class::IN, Ttl::from_secs(rr.ttl), data))
+    Ok((&rr.owner, rr.class, Ttl::from_secs(rr.ttl), data))
 }

@@ -7,11 +7,11 @@ use domain::base::iana::{Rcode, Rtype};
 
 use crate::dns_answer::{Link, Rr, parent_of};
 use crate::dns_fault::{EDE_DNSKEY_MISSING, EDE_EXPIRED, EDE_NOT_YET_VALID, EDE_OTHER, Effects, PlacedFault};
-use crate::zone::{Delegation, DnsName};
+use crate::zone::{DnsName, DsForm};
 use crate::zone_sign::ServedZone;
 
 /// A resolver gives up on longer chains of aliases. Well above the limit of 8 that a client of ours keeps.
-const MAX_LINKS: usize = 32;
+pub(crate) const MAX_LINKS: usize = 32;
 
 /// The verdict of a validating resolver; ordered from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,11 +36,31 @@ pub enum Front {
 }
 
 /// All that the server answers from; replaced as a whole when something changes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Served {
     pub(crate) zones: BTreeMap<DnsName, Arc<ServedZone>>,
     pub(crate) faults: Vec<PlacedFault>,
     pub(crate) front: Front,
+    /// Longer chains of aliases are given up with SERVFAIL.
+    pub(crate) max_links: usize,
+}
+
+/// What a delegation with these DS is worth.
+fn judged(forms: &[DsForm]) -> Trust {
+    let stronger =
+        |form: &DsForm| matches!(form, DsForm::Sha256 | DsForm::Sha384 | DsForm::WrongSha256 | DsForm::WrongSha384);
+    let usable = |form: &DsForm| match form {
+        DsForm::UnknownAlgorithm | DsForm::UnknownDigest => false,
+        DsForm::Sha1 | DsForm::WrongSha1 => !forms.iter().any(stronger),
+        _ => true,
+    };
+    let right = |form: &DsForm| matches!(form, DsForm::Sha1 | DsForm::Sha256 | DsForm::Sha384);
+    let usable: Vec<&DsForm> = forms.iter().filter(|form| usable(form)).collect();
+    match usable.as_slice() {
+        [] => Trust::Insecure,
+        some if some.iter().any(|form| right(form)) => Trust::Secure,
+        _ => Trust::Bogus(EDE_DNSKEY_MISSING),
+    }
 }
 
 /// An answer before it is put into a message.
@@ -49,6 +69,7 @@ pub(crate) struct Resolution {
     pub(crate) rcode: Rcode,
     pub(crate) answer: Vec<Rr>,
     pub(crate) authority: Vec<Rr>,
+    pub(crate) additional: Vec<Rr>,
     pub(crate) trust: Trust,
     pub(crate) effects: Effects,
 }
@@ -74,17 +95,11 @@ impl Served {
             Some(parent) => self.zone_trust(parent, now),
             None => Trust::Secure,
         };
-        let here = match zone.delegation {
-            _ if !zone.signed => Trust::Insecure,
-            Delegation::NoDs | Delegation::UnknownAlgorithm | Delegation::UnknownDigest => Trust::Insecure,
-            Delegation::WrongDs => Trust::Bogus(EDE_DNSKEY_MISSING),
-            Delegation::Secure | Delegation::SecureWithBrokenExtra if now > zone.expiration => {
-                Trust::Bogus(EDE_EXPIRED)
-            }
-            Delegation::Secure | Delegation::SecureWithBrokenExtra if now < zone.inception => {
-                Trust::Bogus(EDE_NOT_YET_VALID)
-            }
-            Delegation::Secure | Delegation::SecureWithBrokenExtra => Trust::Secure,
+        let here = match judged(zone.delegation.forms()) {
+            _ if !zone.signed || !zone.supported => Trust::Insecure,
+            Trust::Secure if now > zone.expiration => Trust::Bogus(EDE_EXPIRED),
+            Trust::Secure if now < zone.inception => Trust::Bogus(EDE_NOT_YET_VALID),
+            judged => judged,
         };
         // Below an Insecure or Bogus zone nothing is looked at any more.
         if above == Trust::Secure { here } else { above }
@@ -96,6 +111,7 @@ impl Served {
             rcode: Rcode::NOERROR,
             answer: Vec::new(),
             authority: Vec::new(),
+            additional: Vec::new(),
             trust: Trust::Secure,
             effects: Effects::default(),
         };
@@ -107,7 +123,7 @@ impl Served {
                 result.trust = result.trust.max(Trust::Bogus(EDE_OTHER));
                 break;
             }
-            if seen.len() >= MAX_LINKS {
+            if seen.len() >= self.max_links {
                 result.rcode = Rcode::SERVFAIL;
                 break;
             }
@@ -123,6 +139,7 @@ impl Served {
                     result.authority.push(rr);
                 }
             }
+            result.additional.extend(link.additional);
             next = link.target;
         }
         result

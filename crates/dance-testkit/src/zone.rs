@@ -30,8 +30,21 @@ pub enum KeyKind {
     P384,
     /// Ed25519, DNSSEC algorithm 15.
     Ed25519,
-    /// RSA-2048 with SHA-256, DNSSEC algorithm 8. All such zones share one published key.
+    /// RSA-2048 with SHA-256, DNSSEC algorithm 8. All zones with RSA share one published key.
     Rsa2048,
+    /// The same key with SHA-512, DNSSEC algorithm 10.
+    Rsa2048Sha512,
+    /// The same key with SHA-1, DNSSEC algorithm 5, which RFC 9905 retires. Its signatures are made up: nobody should look.
+    RsaSha1,
+    /// Ed448, DNSSEC algorithm 16. Keys and signatures are made up: the cryptographic library here has none.
+    Ed448,
+}
+
+impl KeyKind {
+    /// Whether a validator may look at its signatures at all.
+    pub(crate) fn is_supported(self) -> bool {
+        !matches!(self, Self::RsaSha1 | Self::Ed448)
+    }
 }
 
 /// Where a zone key comes from.
@@ -54,6 +67,59 @@ pub enum KeyRole {
     Zsk,
     /// Published in the DNSKEY RRset, signs nothing: the next key of a rollover.
     Published,
+    /// Signs the DNSKEY RRset, and the parent has no DS for it: yet, or any more.
+    KskWithoutDs,
+    /// Signs everything, and the parent has no DS for it: the new key of an algorithm rollover.
+    CskWithoutDs,
+    /// Signs all but the DNSKEY RRset and is not in there: before a new algorithm's key is published, and after an old one's.
+    Unpublished,
+    /// Has a DS in the parent and is not in the zone: the next key where two DS are published first.
+    DsOnly,
+    /// Has no part in the zone. [`Sign`](crate::Sign) can still sign with it.
+    Retired,
+    /// As `Csk`, with the REVOKE flag (RFC 5011 section 3).
+    Revoked,
+    /// As `Csk`, without the Zone Key flag (RFC 4034 section 2.1.1).
+    NotForZones,
+    /// As `Csk`, with protocol 2 in place of 3 (RFC 4034 section 2.1.2).
+    OtherProtocol,
+}
+
+/// What a role amounts to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Uses {
+    pub(crate) published: bool,
+    pub(crate) signs_keys: bool,
+    pub(crate) signs_data: bool,
+    pub(crate) has_ds: bool,
+    pub(crate) flags: u16,
+    pub(crate) protocol: u8,
+}
+
+impl KeyRole {
+    pub(crate) fn uses(self) -> Uses {
+        /// DNSKEY flags of a key that may be a secure entry point, RFC 4034 section 2.1.1.
+        const SEP: u16 = 257;
+        /// Those of a zone signing key.
+        const ZSK: u16 = 256;
+        /// The REVOKE flag, RFC 5011 section 3.
+        const REVOKE: u16 = 128;
+        let csk = Uses { published: true, signs_keys: true, signs_data: true, has_ds: true, flags: SEP, protocol: 3 };
+        match self {
+            Self::Csk => csk,
+            Self::Ksk => Uses { signs_data: false, ..csk },
+            Self::Zsk => Uses { signs_keys: false, has_ds: false, flags: ZSK, ..csk },
+            Self::Published => Uses { signs_keys: false, signs_data: false, has_ds: false, ..csk },
+            Self::KskWithoutDs => Uses { signs_data: false, has_ds: false, ..csk },
+            Self::CskWithoutDs => Uses { has_ds: false, ..csk },
+            Self::Unpublished => Uses { published: false, signs_keys: false, has_ds: false, ..csk },
+            Self::DsOnly => Uses { published: false, signs_keys: false, signs_data: false, ..csk },
+            Self::Retired => Uses { published: false, signs_keys: false, signs_data: false, has_ds: false, ..csk },
+            Self::Revoked => Uses { flags: SEP | REVOKE, ..csk },
+            Self::NotForZones => Uses { flags: SEP & !ZSK, ..csk },
+            Self::OtherProtocol => Uses { protocol: 2, ..csk },
+        }
+    }
 }
 
 /// How a signed zone proves that something does not exist.
@@ -103,6 +169,44 @@ pub enum Delegation {
     /// The only DS names an unassigned signature algorithm.
     UnknownAlgorithm,
     /// The only DS names an unassigned digest type.
+    UnknownDigest,
+    /// These DS for each key that should have one.
+    Of(&'static [DsForm]),
+}
+
+impl Delegation {
+    /// The DS for each key that should have one.
+    pub(crate) fn forms(self) -> &'static [DsForm] {
+        match self {
+            Self::Secure => &[DsForm::Sha256],
+            Self::SecureWithBrokenExtra => &[DsForm::WrongSha256, DsForm::Sha256],
+            Self::NoDs => &[],
+            Self::WrongDs => &[DsForm::WrongSha256],
+            Self::UnknownAlgorithm => &[DsForm::UnknownAlgorithm],
+            Self::UnknownDigest => &[DsForm::UnknownDigest],
+            Self::Of(forms) => forms,
+        }
+    }
+}
+
+/// One DS record of a key, right or wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DsForm {
+    /// Digest type 1. Not to be used beside a stronger one (RFC 4509 section 3).
+    Sha1,
+    /// Digest type 2.
+    Sha256,
+    /// Digest type 4.
+    Sha384,
+    /// Digest type 1, of nothing.
+    WrongSha1,
+    /// Digest type 2, of nothing.
+    WrongSha256,
+    /// Digest type 4, of nothing.
+    WrongSha384,
+    /// An unassigned signature algorithm.
+    UnknownAlgorithm,
+    /// An unassigned digest type.
     UnknownDigest,
 }
 
@@ -241,8 +345,8 @@ impl Zone {
     }
 
     /// Adds this many useless keys with the algorithm and key tag of each true one, to make a validator work (CVE-2023-50387,
-    /// "KeyTrap"); [`Fault::BadSignaturesFirst`](crate::Fault::BadSignaturesFirst) multiplies the work. At most 27 for a
-    /// P-256 key and 125 for an RSA key are distinct.
+    /// "KeyTrap"); [`Fault::BadSignaturesFirst`](crate::Fault::BadSignaturesFirst) multiplies the work. Those of elliptic curves are
+    /// true keys, and to verify with them costs as much as with any. At most 125 for an RSA key.
     #[must_use]
     pub fn colliding_keys(mut self, count: usize) -> Self {
         self.colliding_keys = count;
@@ -349,6 +453,9 @@ impl fmt::Display for KeyKind {
             Self::P384 => "ECDSAP384SHA384",
             Self::Ed25519 => "ED25519",
             Self::Rsa2048 => "RSASHA256",
+            Self::Rsa2048Sha512 => "RSASHA512",
+            Self::RsaSha1 => "RSASHA1",
+            Self::Ed448 => "ED448",
         })
     }
 }
