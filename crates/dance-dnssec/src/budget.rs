@@ -9,6 +9,8 @@ pub const MAX_UNITS: u32 = 400;
 pub const MAX_FAILED_UNITS: u32 = 64;
 /// Keys of one tag and algorithm tried for one signature: tags collide by accident about once in 65,536 pairs (CVE-2023-50387).
 pub const MAX_KEYS_PER_SIGNATURE: u32 = 4;
+/// Digests computed to find the keys that a zone's DS records stand for: an honest zone has as many as DS records.
+pub const MAX_DIGESTS: usize = 32;
 /// Signatures tried for one RRset: two algorithms, each with two keys in rollover, twice over.
 pub const MAX_SIGNATURES_PER_RRSET: u32 = 8;
 /// SHA-1 runs for NSEC3: a name of the greatest depth at 100 iterations, in several links (CVE-2023-50868).
@@ -71,6 +73,8 @@ pub enum BudgetKind {
     SignaturesPerRrset,
     /// [`MAX_NSEC3_HASHES`].
     Nsec3Hashes,
+    /// [`MAX_DIGESTS`].
+    Digests,
     /// [`MAX_ZONES`].
     Zones,
     /// [`MAX_QUESTIONS`].

@@ -316,6 +316,7 @@ impl fmt::Display for Failure {
                     BudgetKind::KeysPerSignature => "too many keys of one tag",
                     BudgetKind::SignaturesPerRrset => "too many signatures over one RRset",
                     BudgetKind::Nsec3Hashes => "too many NSEC3 hashes",
+                    BudgetKind::Digests => "too many DS records for keys of one tag",
                     BudgetKind::Zones => "too many zones",
                     BudgetKind::Questions => "too many questions",
                     BudgetKind::Signers => "too many signers of one RRset",

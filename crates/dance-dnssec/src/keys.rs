@@ -59,21 +59,19 @@ impl Ds {
         Some(Self { tag: u16::from_be_bytes([tag_high, tag_low]), algorithm, digest, value: rdata.slice(4..) })
     }
 
-    /// Whether it stands for this key of `zone` (RFC 4034 section 5.1.4).
+    /// Whether it names this key, or another of the same tag.
+    pub(crate) fn is_about(&self, key: &Key) -> bool {
+        self.tag == key.tag && self.algorithm == key.algorithm
+    }
+
+    /// Whether its digest is that of this key of `zone` (RFC 4034 section 5.1.4).
     pub(crate) fn matches(&self, zone: &DnsName, key: &Key) -> bool {
-        if self.tag != key.tag || self.algorithm != key.algorithm {
-            return false;
-        }
         let mut digest = DigestBuilder::new(match self.digest {
             Digest::Sha1 => DigestType::Sha1,
             Digest::Sha256 => DigestType::Sha256,
             Digest::Sha384 => DigestType::Sha384,
         });
-        for label in zone.iter() {
-            let label = label.to_canonical();
-            digest.update(&[u8::try_from(label.len()).unwrap_or_default()]);
-            digest.update(label.as_slice());
-        }
+        digest.update(&zone.as_slice().to_ascii_lowercase());
         digest.update(&key.rdata);
         digest.finish().as_ref() == self.value.as_ref()
     }
@@ -99,6 +97,11 @@ impl Key {
         }
         let public = PublicKey::from_dnskey(&dnskey).ok()?;
         Some(Self { tag: dnskey.key_tag(), algorithm, rdata: rdata.clone(), public })
+    }
+
+    /// The length of the public key itself.
+    pub(crate) fn octets(&self) -> usize {
+        self.rdata.len().saturating_sub(4)
     }
 
     pub(crate) fn rdata(dnskey: &Dnskey<Bytes>) -> Bytes {

@@ -137,7 +137,8 @@ impl Chain {
             }
             visited.push(name.clone());
         }
-        let tlsa = answer.iter().position(|set| set.rtype == Rtype::TLSA && set.owner == name);
+        let is_tlsa = |set: &Rrset| set.rtype == Rtype::TLSA && set.owner == name && !set.data.is_empty();
+        let tlsa = answer.iter().position(is_tlsa);
         let used = |index: &usize| aliases.contains(index) || synthesised.contains(index) || tlsa == Some(*index);
         if !(0..answer.len()).all(|index| used(&index)) {
             return Err(ChainError::Malformed);

@@ -71,7 +71,7 @@ pub struct AnswerLink {
     pub ttl: u32,
     /// The TTL inside the signature, in seconds.
     pub original_ttl: Option<u32>,
-    /// When the signature ends; the earliest, if a wildcard's proof ends before.
+    /// When that signature ends.
     pub expiry: Option<UnixTime>,
     /// Whether it was expanded from a wildcard.
     pub wildcard: bool,

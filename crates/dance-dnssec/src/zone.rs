@@ -1,0 +1,277 @@
+//! What the replies for DS and DNSKEY prove about one name: a zone's keys, an unsigned delegation, or no zone.
+
+use dance_core::UnixTime;
+use dance_core::answer::{MAX_CACHE, MAX_FAILURE_CACHE};
+use domain::base::iana::Rtype;
+
+use crate::anchors::Anchor;
+use crate::budget::{BudgetKind, MAX_DIGESTS};
+use crate::denial::{self, CutDenial, NoCloser};
+use crate::fact::{Fact, Kind, Window, ZoneFact};
+use crate::failure::{Failure, Unproven};
+use crate::keys::{Digest, Ds, Key};
+use crate::message::{Rrset, Sections};
+use crate::proof::ZoneLink;
+use crate::proofs::Proven;
+use crate::question::DnsName;
+use crate::signature::{Ledger, Valid, verify, verify_exact};
+use crate::time::unix;
+
+/// A signed delegation: what the zone above says about the keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Cut {
+    pub(crate) name: DnsName,
+    pub(crate) window: Window,
+    ds: Vec<Ds>,
+    ttl: u32,
+    chain: Vec<ZoneLink>,
+}
+
+/// What a reply for DS says.
+pub(crate) enum Delegation {
+    Signed(Cut),
+    /// Unsigned, no zone, or a failure.
+    Settled(Fact),
+}
+
+/// What a fact has from the zone above, and what its own signatures add.
+struct Ground {
+    window: Window,
+    ttl: u32,
+    chain: Vec<ZoneLink>,
+}
+
+impl Ground {
+    /// Starts from the zone above.
+    fn of(zone: &ZoneFact) -> Self {
+        Self { window: zone.0.window, ttl: u32::MAX, chain: zone.0.chain.clone() }
+    }
+
+    /// Adds a signature about `name`.
+    fn add(&mut self, name: &DnsName, rtype: Rtype, ttl: u32, valid: &Valid) {
+        self.window = self.window.and(valid.window);
+        self.ttl = self.ttl.min(ttl).min(valid.original_ttl);
+        self.chain.push(ZoneLink {
+            zone: name.clone(),
+            rtype,
+            key_tag: valid.key_tag,
+            algorithm: valid.algorithm,
+            expiry: unix(valid.window.until),
+        });
+    }
+
+    fn add_proofs(&mut self, name: &DnsName, proven: &Proven) {
+        if let Some(last) = &proven.valid {
+            self.add(name, Rtype::DS, proven.ttl, last);
+        }
+    }
+
+    fn fact(self, name: &DnsName, kind: Kind, now: UnixTime) -> Fact {
+        let ttl = u64::from(self.ttl).min(MAX_CACHE.as_secs());
+        let good_until = now.as_secs().saturating_add(ttl).min(self.window.until.saturating_add(1));
+        Fact { name: name.clone(), kind, window: self.window, learnt: now.as_secs(), good_until, chain: self.chain }
+    }
+}
+
+fn failed(name: &DnsName, failure: Failure, now: UnixTime) -> Fact {
+    Fact {
+        name: name.clone(),
+        kind: Kind::Failed(failure),
+        window: Window::ALWAYS,
+        learnt: now.as_secs(),
+        good_until: now.as_secs().saturating_add(MAX_FAILURE_CACHE.as_secs()),
+        chain: Vec::new(),
+    }
+}
+
+/// What the reply to the question for DS of `name` proves, when `zone` is the one above and no zone is between.
+pub(crate) fn delegation(
+    zone: &ZoneFact,
+    name: &DnsName,
+    sections: &Sections,
+    now: UnixTime,
+    ledger: &mut Ledger,
+) -> Delegation {
+    match try_delegation(zone, name, sections, now, ledger) {
+        Ok(delegation) => delegation,
+        Err(failure) => Delegation::Settled(failed(name, failure, now)),
+    }
+}
+
+fn try_delegation(
+    zone: &ZoneFact,
+    name: &DnsName,
+    sections: &Sections,
+    now: UnixTime,
+    ledger: &mut Ledger,
+) -> Result<Delegation, Failure> {
+    let keys = zone.keys();
+    let mut ground = Ground::of(zone);
+    let at = |rtype| sections.answer.iter().find(move |set| set.rtype == rtype && set.owner == *name);
+    if let Some(set) = at(Rtype::DS).filter(|set| !set.data.is_empty()) {
+        let valid = verify_exact(set, zone.name(), &keys, now, ledger)?;
+        ground.add(name, Rtype::DS, set.ttl, &valid);
+        let ds = usable(set);
+        if ds.is_empty() {
+            return Ok(Delegation::Settled(ground.fact(name, Kind::Unsigned, now)));
+        }
+        if zone.depth() >= ledger.budget.zones {
+            return Err(Failure::Budget { owner: name.clone(), rtype: Rtype::DS, kind: BudgetKind::Zones });
+        }
+        let Ground { window, ttl, chain } = ground;
+        return Ok(Delegation::Signed(Cut { name: name.clone(), window, ds, ttl, chain }));
+    }
+    // An alias: nothing else may stand where a CNAME is, and nothing at all below a DNAME.
+    let dname = |set: &&Rrset| {
+        set.rtype == Rtype::DNAME
+            && set.owner != *name
+            && name.ends_with(&set.owner)
+            && set.owner.ends_with(zone.name())
+    };
+    if let Some(set) = sections.answer.iter().find(dname) {
+        let valid = verify_exact(set, zone.name(), &keys, now, ledger)?;
+        ground.add(name, Rtype::DS, set.ttl, &valid);
+        return Ok(Delegation::Settled(ground.fact(name, Kind::NotAZone, now)));
+    }
+    let cname = match at(Rtype::CNAME) {
+        Some(set) => Some((set, verify(set, zone.name(), &keys, now, ledger)?)),
+        None => None,
+    };
+    let unproven =
+        |what| Failure::ProofMissing { owner: name.clone(), rtype: Rtype::DS, zone: zone.name().clone(), what };
+    let too_many = || Failure::Nsec3Iterations { owner: name.clone(), rtype: Rtype::DS, zone: zone.name().clone() };
+    let too_costly = || Failure::Budget { owner: name.clone(), rtype: Rtype::DS, kind: BudgetKind::Nsec3Hashes };
+    let proven = match &cname {
+        Some((set, valid)) if !valid.is_wildcard(&set.owner) => Proven::default(),
+        _ => Proven::gather(&sections.authority, zone, now, ledger)?,
+    };
+    let denied = match &cname {
+        Some((set, valid)) => {
+            ground.add(name, Rtype::DS, set.ttl, valid);
+            match valid.is_wildcard(&set.owner) {
+                false => Ok(CutDenial::NotACut),
+                true => ledger
+                    .hashing(|hashes| denial::no_closer(zone.name(), &proven.proofs, name, valid.labels, hashes))
+                    .into_cut()
+                    .ok_or(Unproven::NoCloserName),
+            }
+        }
+        None => match ledger.hashing(|hashes| denial::cut(zone.name(), &proven.proofs, name, hashes)) {
+            CutDenial::Nothing => Err(Unproven::NoDelegation),
+            denied => Ok(denied),
+        },
+    };
+    ground.add_proofs(name, &proven);
+    let kind = match denied {
+        Ok(CutDenial::InsecureCut | CutDenial::OptOut) => Kind::Unsigned,
+        Ok(CutDenial::NotACut) => Kind::NotAZone,
+        Ok(CutDenial::TooMany) => return Err(too_many()),
+        Ok(CutDenial::TooCostly) => return Err(too_costly()),
+        Ok(CutDenial::Nothing) => return Err(unproven(Unproven::NoDelegation)),
+        // A proof whose signature is not valid tells more than that it is missing.
+        Err(what) => return Err(proven.fault.unwrap_or_else(|| unproven(what))),
+    };
+    Ok(Delegation::Settled(ground.fact(name, kind, now)))
+}
+
+impl NoCloser {
+    /// What it means for a name that an alias is expanded for.
+    fn into_cut(self) -> Option<CutDenial> {
+        match self {
+            Self::Proven => Some(CutDenial::NotACut),
+            // There may be an unsigned delegation in the span.
+            Self::Insecure => Some(CutDenial::OptOut),
+            Self::TooMany => Some(CutDenial::TooMany),
+            Self::TooCostly => Some(CutDenial::TooCostly),
+            Self::Nothing => None,
+        }
+    }
+}
+
+/// The DS records that count: of supported algorithm and digest, and SHA-1 only where there is nothing better (RFC 4509 section 3).
+fn usable(set: &Rrset) -> Vec<Ds> {
+    let mut ds: Vec<Ds> = set.data.iter().filter_map(Ds::parse).collect();
+    if ds.iter().any(|ds| ds.digest > Digest::Sha1) {
+        ds.retain(|ds| ds.digest > Digest::Sha1);
+    }
+    ds
+}
+
+/// What the reply to the question for DNSKEY proves, under what the zone above says.
+pub(crate) fn delegated(cut: &Cut, sections: &Sections, now: UnixTime, ledger: &mut Ledger) -> Fact {
+    let ground = Ground { window: cut.window, ttl: cut.ttl, chain: cut.chain.clone() };
+    let name = &cut.name;
+    keys(name, ground, &cut.ds, |_| false, sections, now, ledger).unwrap_or_else(|failure| failed(name, failure, now))
+}
+
+/// What it proves under a trust anchor.
+pub(crate) fn anchored(anchor: &Anchor, sections: &Sections, now: UnixTime, ledger: &mut Ledger) -> Fact {
+    let ground = Ground { window: Window::ALWAYS, ttl: u32::MAX, chain: Vec::new() };
+    let name = &anchor.zone;
+    let is_anchor = |key: &Key| anchor.keys.contains(&key.rdata);
+    let fact = keys(name, ground, &anchor.ds, is_anchor, sections, now, ledger);
+    fact.unwrap_or_else(|failure| {
+        // An anchor's own keys are always signed: only a resolver that drops signatures leaves them bare.
+        let failure = match failure {
+            Failure::SignatureMissing { .. } => Failure::ResolverStripsSignatures { anchor: name.clone() },
+            failure => failure,
+        };
+        failed(name, failure, now)
+    })
+}
+
+fn keys(
+    name: &DnsName,
+    mut ground: Ground,
+    ds: &[Ds],
+    is_anchor: impl Fn(&Key) -> bool,
+    sections: &Sections,
+    now: UnixTime,
+    ledger: &mut Ledger,
+) -> Result<Fact, Failure> {
+    let set = sections.answer.iter().find(|set| set.rtype == Rtype::DNSKEY && set.owner == *name);
+    let set = set.filter(|set| !set.data.is_empty()).ok_or_else(|| Failure::NoKeys { zone: name.clone() })?;
+    if !set.is_signed() {
+        return Err(Failure::SignatureMissing { owner: name.clone(), rtype: Rtype::DNSKEY, zone: name.clone() });
+    }
+    let keys: Vec<Key> = set.data.iter().filter_map(Key::parse).collect();
+    let mut digests = 0;
+    let mut trusted = Vec::new();
+    for key in &keys {
+        let mut trust = is_anchor(key);
+        for ds in ds.iter().filter(|ds| ds.is_about(key)) {
+            digests += 1;
+            if digests > MAX_DIGESTS {
+                return Err(Failure::Budget { owner: name.clone(), rtype: Rtype::DNSKEY, kind: BudgetKind::Digests });
+            }
+            trust = trust || ds.matches(name, key);
+        }
+        if trust {
+            trusted.push(key);
+        }
+    }
+    if trusted.is_empty() {
+        return Err(Failure::NoKeyForDs { zone: name.clone() });
+    }
+    let valid = verify_exact(set, name, &trusted, now, ledger).map_err(|failure| match failure {
+        Failure::NoKeyForSignature { zone, .. } => Failure::NoKeyForDs { zone },
+        failure => failure,
+    })?;
+    ground.add(name, Rtype::DNSKEY, set.ttl, &valid);
+    Ok(ground.fact(name, Kind::Keys(keys), now))
+}
+
+impl ZoneFact {
+    /// Its keys; none unless it is a zone that has them.
+    pub(crate) fn keys(&self) -> Vec<&Key> {
+        match &self.0.kind {
+            Kind::Keys(keys) => keys.iter().collect(),
+            Kind::Unsigned | Kind::NotAZone | Kind::Failed(_) => Vec::new(),
+        }
+    }
+
+    /// Zones from the anchor down to here.
+    fn depth(&self) -> usize {
+        self.0.chain.iter().filter(|link| link.rtype == Rtype::DNSKEY).count()
+    }
+}
