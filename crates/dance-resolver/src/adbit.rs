@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dance_core::answer::{LinkState, LookupFailure, TlsaAnswer};
-use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
+use domain::base::iana::{OptRcode, Rtype};
 
 use crate::clock::Clock;
 use crate::config::DnsMode;
@@ -54,9 +54,8 @@ impl AdBit {
     /// SERVFAIL is how a validating resolver says Bogus, and how it says that it could not find out. The extended error tells; where
     /// there is none, the question is asked again with checking disabled, and an answer to that means Bogus.
     async fn servfail(&self, reply: &Reply, name: &DnsName, run: &Run) -> Fault {
-        let code = extended_error(reply);
-        if code.is_some_and(|code| (BOGUS_FIRST..=BOGUS_LAST).contains(&code.to_int())) {
-            return Fault::bogus(Detail::ResolverSaysBogus { code });
+        if let Some(code) = reply.says_bogus() {
+            return Fault::bogus(Detail::ResolverSaysBogus { code: Some(code) });
         }
         let servfail = Fault::check_code(reply, name, Rtype::TLSA).err().unwrap_or_else(|| Fault::malformed(name));
         let Ok(unchecked) = self.ask(name, Flags::Unchecked, run).await else { return servfail };
@@ -73,13 +72,4 @@ impl AdBit {
 fn chain(reply: &Reply, name: &DnsName) -> Result<Chain, Fault> {
     Fault::check_code(reply, name, Rtype::TLSA)?;
     Chain::follow(&reply.message, name).map_err(|error| Fault::chain(error, name))
-}
-
-/// RFC 8914 section 4: from DNSSEC Bogus (6) over expired, early and missing signatures and keys to NSEC Missing (12), all say that
-/// validation failed.
-const BOGUS_FIRST: u16 = ExtendedErrorCode::DNSSEC_BOGUS.to_int();
-const BOGUS_LAST: u16 = ExtendedErrorCode::NSEC_MISSING.to_int();
-
-fn extended_error(reply: &Reply) -> Option<ExtendedErrorCode> {
-    Some(reply.message.opt()?.opt().extended_error()?.code())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::anchor::AnchorError;
 use crate::clock::Clock;
 use crate::limits::LOOKUP_BUDGET;
-use crate::server::{DNS_PORT, Server};
+use crate::server::{DNS_PORT, Server, ServerError};
 
 /// Where the system's resolvers are listed.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -23,6 +23,9 @@ pub const MAX_CONCURRENT_LOOKUPS: usize = 1024;
 pub struct ResolverConfig {
     /// Which resolvers to ask.
     pub servers: Servers,
+    /// Certificates in PEM, in place of the system's, that those of resolvers over TLS may be issued from: for servers that are known by
+    /// name ([`TlsTrust::Name`](crate::TlsTrust::Name)).
+    pub resolver_ca: Option<PathBuf>,
     /// Who validates.
     pub mode: DnsMode,
     /// What validation starts from. Of no effect in AD mode.
@@ -42,6 +45,7 @@ impl Default for ResolverConfig {
     fn default() -> Self {
         Self {
             servers: Servers::System,
+            resolver_ca: None,
             mode: DnsMode::Validate,
             trust_anchor: TrustAnchorSource::Root,
             timeout: LOOKUP_BUDGET - Duration::from_millis(100),
@@ -162,6 +166,27 @@ pub enum ConfigError {
         /// The resolver.
         server: Server,
     },
+    /// The name that a resolver's certificate must be good for.
+    Server(ServerError),
+    /// A resolver is to be known by one of several keys, of which none is named.
+    NoPins {
+        /// The resolver.
+        server: SocketAddr,
+    },
+    /// The certificates that those of resolvers may be issued from cannot be read.
+    TlsRootsUnreadable {
+        /// The file; `None` for the system's.
+        path: Option<PathBuf>,
+        /// Why: `InvalidData` for what is no certificate in PEM.
+        error: std::io::ErrorKind,
+    },
+    /// There is none of them.
+    TlsRootsEmpty {
+        /// The file; `None` for the system's.
+        path: Option<PathBuf>,
+    },
+    /// The TLS library cannot work. Not the fault of the configuration.
+    TlsUnavailable,
     /// The trust anchor.
     TrustAnchor(AnchorError),
     /// A number that must be at least 1 (milliseconds for the time-out).
@@ -189,8 +214,38 @@ impl fmt::Display for ConfigError {
                  loopback (127.0.0.1 or ::1) or one over TLS with a name or key to know it by (tls://ADDRESS#NAME), or let this \
                  program validate, which needs no trust in the resolver"
             ),
+            Self::Server(error) => error.fmt(f),
+            Self::NoPins { server } => {
+                write!(f, "the resolver {server} is to be known by its key, and no key's digest is given")
+            }
+            Self::TlsRootsUnreadable { path, error } => write!(
+                f,
+                "cannot read the certificates that a resolver's may come from, {} ({error}): expected certificates in PEM",
+                Roots(path.as_deref())
+            ),
+            Self::TlsRootsEmpty { path } => write!(
+                f,
+                "no certificate that a resolver's may come from in {}: name a file with that of its authority, or the digest of the \
+                 resolver's key (tls://ADDRESS#sha256:HEX)",
+                Roots(path.as_deref())
+            ),
+            Self::TlsUnavailable => f.write_str(
+                "TLS to resolvers does not work in this build of the program: this is our fault, please report it",
+            ),
             Self::TrustAnchor(error) => error.fmt(f),
             Self::Zero { setting } => write!(f, "expected at least 1 for {setting}, found 0"),
+        }
+    }
+}
+
+/// Where certificates are looked for.
+struct Roots<'a>(Option<&'a Path>);
+
+impl fmt::Display for Roots<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(path) => path.display().fmt(f),
+            None => f.write_str("the system's store"),
         }
     }
 }
@@ -203,6 +258,11 @@ impl std::error::Error for ConfigError {
             | Self::ResolvConfUnreadable { .. }
             | Self::ResolvConfEmpty { .. }
             | Self::AdBitOverNetwork { .. }
+            | Self::Server(_)
+            | Self::NoPins { .. }
+            | Self::TlsRootsUnreadable { .. }
+            | Self::TlsRootsEmpty { .. }
+            | Self::TlsUnavailable
             | Self::Zero { .. } => None,
         }
     }

@@ -47,7 +47,7 @@ impl Resolver {
     /// The configuration cannot work, or would not be safe.
     pub fn new(config: ResolverConfig) -> Result<Self, ConfigError> {
         let servers = config.check()?;
-        let upstream = Arc::new(Upstream::new(servers, config.timeout));
+        let upstream = Arc::new(Upstream::new(&servers, config.resolver_ca.as_deref(), config.timeout)?);
         let way = match config.mode {
             DnsMode::Validate => {
                 let anchors = Anchors::load(&config.trust_anchor).map_err(ConfigError::TrustAnchor)?;

@@ -1,6 +1,9 @@
 //! What can be wrong with a resolver, before it says anything.
 
 use std::fmt;
+use std::io;
+
+use super::exchange::ExchangeOutcome;
 
 /// Why a resolver's TLS was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,5 +32,43 @@ impl fmt::Display for TlsFailure {
             Self::Certificate => "its certificate is no good",
             Self::Handshake => "the TLS handshake failed: check that it serves DNS over TLS on this port",
         })
+    }
+}
+
+/// Why a resolver gave no reply, other than by silence.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Failure {
+    /// It cannot be reached, the connection broke, or what came is no reply (`InvalidData`).
+    Io { kind: io::ErrorKind, os_error: Option<i32> },
+    /// It did not show who it is.
+    Tls(TlsFailure),
+}
+
+impl Failure {
+    pub(super) const fn of(kind: io::ErrorKind) -> Self {
+        Self::Io { kind, os_error: None }
+    }
+
+    pub(super) fn io(error: &io::Error) -> Self {
+        Self::Io { kind: error.kind(), os_error: error.raw_os_error() }
+    }
+
+    pub(super) const fn outcome(self) -> ExchangeOutcome {
+        match self {
+            Self::Io { kind, .. } => ExchangeOutcome::Failed(kind),
+            Self::Tls(_) => ExchangeOutcome::Untrusted,
+        }
+    }
+}
+
+impl From<io::ErrorKind> for Failure {
+    fn from(kind: io::ErrorKind) -> Self {
+        Self::of(kind)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::io(&error)
     }
 }
