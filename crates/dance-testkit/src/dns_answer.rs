@@ -233,21 +233,21 @@ impl ServedZone {
 
     /// Adds the NSEC or NSEC3 whose span covers this name.
     fn prove_cover(&self, link: &mut Link, name: &DnsName) {
+        if let Some((owner, set)) = self.covering(name) {
+            link.prove(owner, set);
+            link.weak_proof |= self.nsec3.as_ref().is_some_and(|chain| chain.opt_out || too_many_iterations(chain));
+        }
+    }
+
+    /// The NSEC or NSEC3 RRset whose span covers this name.
+    pub(crate) fn covering(&self, name: &DnsName) -> Option<(&DnsName, &RrSet)> {
         if let Some(chain) = &self.nsec3 {
-            if let Some(hash) = hash_of(chain, name) {
-                let before = chain.by_hash.range(..hash).next_back();
-                if let Some((_, (owner, set))) = before.or_else(|| chain.by_hash.last_key_value()) {
-                    link.prove(owner, set);
-                    link.weak_proof |= chain.opt_out || too_many_iterations(chain);
-                }
-            }
-            return;
+            let before = chain.by_hash.range(..hash_of(chain, name)?).next_back();
+            let (_, (owner, set)) = before.or_else(|| chain.by_hash.last_key_value())?;
+            return Some((owner, set));
         }
         let before = self.nodes.range(..name.clone()).rev();
-        let mut spans = before.filter_map(|(owner, node)| set_of(node, Rtype::NSEC).map(|set| (owner, set)));
-        if let Some((owner, set)) = spans.next() {
-            link.prove(owner, set);
-        }
+        before.filter_map(|(owner, node)| set_of(node, Rtype::NSEC).map(|set| (owner, set))).next()
     }
 
     /// A genuine NSEC or NSEC3 of this zone that says nothing about `name`.

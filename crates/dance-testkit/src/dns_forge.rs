@@ -88,6 +88,7 @@ pub struct RecordSet {
 enum Source {
     Text(String),
     Served { zone: String, owner: String, rtype: Rtype },
+    Covering { zone: String, name: String },
 }
 
 impl RecordSet {
@@ -102,6 +103,12 @@ impl RecordSet {
     #[must_use]
     pub fn of(zone: &str, owner: &str, rtype: Rtype) -> Self {
         Self::new(Source::Served { zone: zone.to_owned(), owner: owner.to_owned(), rtype })
+    }
+
+    /// The NSEC or NSEC3 of `zone` whose span covers this name when the fault is placed, with its signatures.
+    #[must_use]
+    pub fn covering(zone: &str, name: &str) -> Self {
+        Self::new(Source::Covering { zone: zone.to_owned(), name: name.to_owned() })
     }
 
     fn new(source: Source) -> Self {
@@ -143,7 +150,8 @@ impl RecordSet {
     fn make(&self, sources: &Sources, served: &Served) -> Result<Vec<Rr>, WorldError> {
         let Content { owner, rtype, ttl, data, mut signatures } = match &self.source {
             Source::Text(text) => from_text(text)?,
-            Source::Served { zone, owner, rtype } => from_served(served, zone, owner, *rtype)?,
+            Source::Served { zone, owner, rtype } => from_served(served, zone, owner, Some(*rtype))?,
+            Source::Covering { zone, name } => from_served(served, zone, name, None)?,
         };
         if !self.keeps_signatures {
             signatures.clear();
@@ -193,15 +201,24 @@ fn from_text(text: &str) -> Result<Content, WorldError> {
     Ok(Content { owner, rtype, ttl: ttl.as_secs(), data, signatures: Vec::new() })
 }
 
-fn from_served(served: &Served, zone: &str, owner: &str, rtype: Rtype) -> Result<Content, WorldError> {
-    let (apex, name) = (parse_name(zone)?, parse_name(owner)?);
+/// What `zone` holds of this type at `name`; without a type, what covers it.
+fn from_served(served: &Served, zone: &str, name: &str, rtype: Option<Rtype>) -> Result<Content, WorldError> {
+    let (apex, owner) = (parse_name(zone)?, parse_name(name)?);
     let zone = served.zones.get(&apex).ok_or_else(|| no_zone(&apex))?;
     let found = match rtype {
-        Rtype::NSEC3 => zone.nsec3_of(&name).map(|(owner, set)| (owner.clone(), set)),
-        _ => zone.rrset(&name, rtype).map(|set| (name, set)),
+        None => zone.covering(&owner),
+        Some(Rtype::NSEC3) => zone.nsec3_of(&owner),
+        Some(rtype) => zone.rrset(&owner, rtype).map(|set| (&owner, set)),
     };
-    let (name, set) = found.ok_or_else(|| WorldError::NoRecords { owner: owner.to_owned(), rtype })?;
-    Ok(Content { owner: name, rtype, ttl: set.ttl, data: set.data.clone(), signatures: set.signatures.clone() })
+    let none = || WorldError::NoRecords { owner: name.to_owned(), rtype: rtype.unwrap_or(Rtype::NSEC) };
+    let (owner, set) = found.ok_or_else(none)?;
+    Ok(Content {
+        owner: owner.clone(),
+        rtype: set.rtype,
+        ttl: set.ttl,
+        data: set.data.clone(),
+        signatures: set.signatures.clone(),
+    })
 }
 
 /// A signature made by hand: right, unless told otherwise.

@@ -67,6 +67,8 @@ pub enum KeyRole {
     Zsk,
     /// Published in the DNSKEY RRset, signs nothing: the next key of a rollover.
     Published,
+    /// As `Published`, with the flags of a `Zsk`: the next one of those.
+    NextZsk,
     /// Signs the DNSKEY RRset, and the parent has no DS for it: yet, or any more.
     KskWithoutDs,
     /// Signs everything, and the parent has no DS for it: the new key of an algorithm rollover.
@@ -110,6 +112,7 @@ impl KeyRole {
             Self::Ksk => Uses { signs_data: false, ..csk },
             Self::Zsk => Uses { signs_keys: false, has_ds: false, flags: ZSK, ..csk },
             Self::Published => Uses { signs_keys: false, signs_data: false, has_ds: false, ..csk },
+            Self::NextZsk => Uses { signs_keys: false, signs_data: false, has_ds: false, flags: ZSK, ..csk },
             Self::KskWithoutDs => Uses { signs_data: false, has_ds: false, ..csk },
             Self::CskWithoutDs => Uses { has_ds: false, ..csk },
             Self::Unpublished => Uses { published: false, signs_keys: false, has_ds: false, ..csk },

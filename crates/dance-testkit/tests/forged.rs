@@ -66,6 +66,15 @@ async fn what_is_served_can_be_put_elsewhere() {
         .authority(RecordSet::of("example.test", DEV1, Rtype::NSEC));
     world.add_fault(DEV1, Fault::Answers(denial)).unwrap();
     assert_eq!(look_up(&world, DEV1).await, Bogus);
+    // For the name that it denies it is right.
+    let nx = "nx._device.example.test";
+    let denial = Forged::new()
+        .nxdomain()
+        .authority(RecordSet::of("example.test", "example.test", Rtype::SOA))
+        .authority(RecordSet::covering("example.test", nx))
+        .authority(RecordSet::covering("example.test", "*._device.example.test"));
+    world.add_fault(nx, Fault::Answers(denial)).unwrap();
+    assert_eq!(look_up(&world, nx).await, NxDomain(Secure));
     world.clear_faults();
     let other = RecordSet::of("other.test", "dev1._device.other.test", Rtype::TLSA);
     world.add_fault(DEV1, Fault::Adds(Forged::new().additional(other.clone().ttl(7)))).unwrap();
@@ -189,6 +198,7 @@ async fn keys_in_other_roles() {
     let world = world().await;
     for (role, published) in [
         (KeyRole::Csk, vec![(257, 3)]),
+        (KeyRole::NextZsk, vec![(256, 3)]),
         (KeyRole::Revoked, vec![(385, 3)]),
         (KeyRole::NotForZones, vec![(1, 3)]),
         (KeyRole::OtherProtocol, vec![(257, 2)]),
