@@ -40,6 +40,8 @@ const LATE: Duration = Duration::from_secs(3);
 const HANDSHAKE_TIMEOUT: u64 = 5;
 /// How long the gateway is given to say something, or to end.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// Octets of memory for each answer, and a part of the zones': about.
+const ANSWER: u64 = 1500;
 /// Higher than anything here: limits are for others, and a client that met one would be told something else than planned.
 const NO_LIMIT: usize = 100_000;
 
@@ -121,7 +123,7 @@ impl Scene {
                 resolver: vec![world.addr().to_string()],
                 trust_anchor: Some(file("trust-anchor", world.trust_anchor_text())),
                 timeout: Span::secs(4 * LATE.as_secs()),
-                cache_entries: usize::try_from(names / 2).unwrap(),
+                cache_bytes: usize::try_from(names / 2 * ANSWER).unwrap().max(64 * 1024),
                 ..DnsConfig::default()
             },
             ..Config::default()

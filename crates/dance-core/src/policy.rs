@@ -77,13 +77,13 @@ impl AllowList {
 }
 
 /// One allow-list entry: `host.example.com`, `*.example.com` (one more label) or `**.example.com` (one or more).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern {
     kind: PatternKind,
     suffix: ClientName,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum PatternKind {
     Exact,
     OneLabel,

@@ -85,7 +85,7 @@ pub struct DnsConfig {
     pub mode: DnsMode,
     pub trust_anchor: Option<PathBuf>,
     pub timeout: Span,
-    pub cache_entries: usize,
+    pub cache_bytes: usize,
 }
 
 /// The table `[limits]`: look-ups in flight (SEC-01).
@@ -148,7 +148,7 @@ impl Default for DnsConfig {
             mode: DnsMode::Validate,
             trust_anchor: None,
             timeout: Span::secs(3),
-            cache_entries: 10_000,
+            cache_bytes: dance_resolver::CACHE_BYTES,
         }
     }
 }
@@ -266,7 +266,7 @@ impl Config {
             ("max-origin-connections", self.max_origin_connections, 1, MAX_COUNT),
             ("max-streams", self.max_streams as usize, 1, 10_000),
             ("max-header-bytes", self.max_header_bytes, 8 * 1024, 1024 * 1024),
-            ("dns.cache-entries", self.dns.cache_entries, 1, 10_000_000),
+            ("dns.cache-bytes", self.dns.cache_bytes, 64 * 1024, 1 << 40),
             ("limits.lookups-total", self.limits.lookups_total, 1, MAX_COUNT),
             ("limits.lookups-per-address", self.limits.lookups_per_address, 1, MAX_COUNT),
             ("limits.lookups-per-entry", self.limits.lookups_per_entry, 1, MAX_COUNT),

@@ -1,22 +1,22 @@
-//! What is known about names: validated answers, never verdicts (requirements 5.7).
-//!
-//! Clients choose names, so what costs them nothing must not push out what is useful. Validated TLSA RRsets have a room of their own,
-//! into which only the holder of a signed zone on the allow-list can bring anything; denials, unsigned names and failures have
-//! another, smaller one. Within each, the library admits a newcomer to a full room only over an entry that is asked for less often.
+//! What is known about names: validated answers, never verdicts (requirements 5.7). What may push out what is [`store`](crate::store)'s.
+
+use std::hash::{BuildHasher as _, RandomState};
 
 use dance_core::UnixTime;
 use dance_core::answer::TlsaAnswer;
 use dance_core::name::OwnerName;
-use moka::sync::Cache as Room;
+use dance_core::policy::Pattern;
+use dance_core::tlsa::TlsaRdata;
 
 use crate::outcome::Outcome;
+use crate::source::Link;
+use crate::store::{Change, Group, Remembered, Store};
 
-/// How much smaller the room for all that is not a validated RRset is.
-const OTHERS_SHARE: u64 = 4;
-
+/// Answers by owner name.
 pub(crate) struct Cache {
-    secure: Room<OwnerName, Entry>,
-    others: Room<OwnerName, Entry>,
+    answers: Store<OwnerName, Entry>,
+    /// Tells allow-list entries apart.
+    entries: RandomState,
 }
 
 #[derive(Clone)]
@@ -25,41 +25,68 @@ struct Entry {
     since: UnixTime,
 }
 
+impl Remembered for Entry {
+    /// A clock that was set back makes nothing last longer.
+    fn is_good(&self, now: UnixTime) -> bool {
+        (self.since..self.outcome.good_until).contains(&now)
+    }
+}
+
 impl Cache {
-    /// Room for `entries` answers of up to 1 KiB; longer ones count for more.
-    pub(crate) fn new(entries: usize) -> Self {
-        let entries = u64::try_from(entries).unwrap_or(u64::MAX);
-        let room = |capacity| Room::builder().max_capacity(capacity).weigher(weight).build();
-        Self { secure: room(entries), others: room(entries.div_ceil(OTHERS_SHARE)) }
+    /// Room for answers of so many octets, with all that they take in memory.
+    pub(crate) fn new(octets: usize) -> Self {
+        Self { answers: Store::new(octets), entries: RandomState::new() }
     }
 
-    /// What is known about `owner` and still good at `now`. A clock that was set back makes nothing last longer.
+    /// What is known about `owner` and still good at `now`.
     pub(crate) fn get(&self, owner: &OwnerName, now: UnixTime) -> Option<Outcome> {
-        let good = |entry: &Entry| (entry.since..entry.outcome.good_until).contains(&now);
-        let entry = self.secure.get(owner).filter(good).or_else(|| self.others.get(owner).filter(good))?;
-        Some(entry.outcome)
+        self.answers.get(owner, now).map(|entry| entry.outcome)
     }
 
-    /// Remembers `outcome`, found at `now`, if it is good for any time at all.
-    pub(crate) fn insert(&self, owner: OwnerName, outcome: Outcome, now: UnixTime) {
-        let is_secure = matches!(outcome.answer, TlsaAnswer::Secure(_));
-        let (room, other_room) = if is_secure { (&self.secure, &self.others) } else { (&self.others, &self.secure) };
-        other_room.invalidate(&owner);
-        if now < outcome.good_until {
-            room.insert(owner, Entry { outcome, since: now });
-        } else {
-            room.invalidate(&owner);
-        }
+    /// Remembers `outcome`, found at `now`.
+    pub(crate) fn insert(&self, owner: OwnerName, outcome: Outcome, now: UnixTime) -> Change {
+        let octets = owner.as_str().len() + outcome.heap_octets();
+        self.answers.insert(owner, Entry { outcome, since: now }, octets, now)
+    }
+
+    /// Notes that a client that `admitted_by` admits was authenticated by what is known about `owner`. If it is the first since that was
+    /// inserted, returns what stands for that allow-list entry.
+    pub(crate) fn note_use(&self, owner: &OwnerName, admitted_by: &Pattern, now: UnixTime) -> (Option<Group>, Change) {
+        let group = Group(self.entries.hash_one(admitted_by));
+        let (first, change) = self.answers.mark(owner, group, now);
+        (first.then_some(group), change)
+    }
+
+    /// Whether a client was authenticated by what is, or was, known about `owner`.
+    pub(crate) fn is_in_use(&self, owner: &OwnerName) -> bool {
+        self.answers.is_in_use(owner)
     }
 }
 
-fn weight(_: &OwnerName, entry: &Entry) -> u32 {
-    let octets: usize = match &entry.outcome.answer {
-        TlsaAnswer::Secure(secure) => secure.records.iter().map(|record| record.as_wire().len()).sum(),
-        TlsaAnswer::Denied(_) | TlsaAnswer::Insecure | TlsaAnswer::Bogus | TlsaAnswer::Indeterminate(_) => 0,
-    };
-    u32::try_from(octets / 1024).unwrap_or(u32::MAX - 1) + 1
+/// What the allocator and an `Arc`'s counts take.
+const ALLOCATION: usize = 32;
+
+impl Outcome {
+    /// What hangs on it in memory.
+    fn heap_octets(&self) -> usize {
+        let Self { answer, good_until: _, end, links, detail } = self;
+        let records = match answer {
+            TlsaAnswer::Secure(secure) => {
+                let record = |record: &TlsaRdata| size_of::<TlsaRdata>() + record.as_wire().len() + ALLOCATION;
+                size_of_val(secure.as_ref()) + 2 * ALLOCATION + secure.records.iter().map(record).sum::<usize>()
+            }
+            TlsaAnswer::Denied(_) | TlsaAnswer::Insecure | TlsaAnswer::Bogus | TlsaAnswer::Indeterminate(_) => 0,
+        };
+        let link = |link: &Link| size_of::<Link>() + link.owner.len() + ALLOCATION;
+        let links: usize = links.iter().map(link).sum();
+        // Its names and words, which are at most as long as this.
+        let detail = detail.as_ref().map_or(0, |_| DETAIL);
+        records + end.len() + links + detail + 2 * ALLOCATION
+    }
 }
+
+/// A question in words: a name and a type.
+const DETAIL: usize = 255 + ALLOCATION;
 
 #[cfg(test)]
 mod tests {
@@ -68,11 +95,14 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use dance_core::answer::{LookupFailure, SecureTlsa};
+    use dance_core::answer::{Denial, DenialKind, LookupFailure, SecureTlsa};
     use dance_core::name::ClientName;
-    use dance_core::tlsa::TlsaRdata;
 
     use super::*;
+
+    fn entry() -> Pattern {
+        Pattern::parse("**.example.com").unwrap()
+    }
 
     fn at(seconds: u64) -> UnixTime {
         UnixTime::since_unix_epoch(Duration::from_secs(seconds))
@@ -96,29 +126,55 @@ mod tests {
         outcome(TlsaAnswer::Indeterminate(LookupFailure::Timeout), good_until)
     }
 
-    // SEC-03: names that come to nothing take no room from those that do, and no more than their own.
+    // SEC-01, SEC-03: names without end, in whatever state, leave names in use alone, and memory as it is.
     #[test]
-    fn rooms() {
-        let cache = Cache::new(100);
-        cache.insert(owner("good.example.com"), secure(35, 1000), at(0));
-        for n in 0..10_000 {
-            cache.insert(owner(&format!("bad{n}.example.com")), failed(1000), at(0));
+    fn endless_names() {
+        let denied = || {
+            let denial = Denial { kind: DenialKind::Nxdomain, valid_until: at(1000) };
+            outcome(TlsaAnswer::Denied(denial), 1000)
+        };
+        let states: [(&str, &dyn Fn() -> Outcome); 6] = [
+            ("secure", &|| secure(35, 1000)),
+            ("large", &|| secure(8_000, 1000)),
+            ("denied", &denied),
+            ("insecure", &|| outcome(TlsaAnswer::Insecure, 1000)),
+            ("bogus", &|| outcome(TlsaAnswer::Bogus, 1000)),
+            ("failed", &|| failed(1000)),
+        ];
+        const OCTETS: usize = 1 << 20;
+        let cache = Cache::new(OCTETS);
+        let known: Vec<_> = (0..200).map(|n| owner(&format!("dev{n}.example.com"))).collect();
+        for name in &known {
+            cache.insert(name.clone(), secure(35, 1000), at(0));
+            assert!(cache.note_use(name, &entry(), at(0)).0.is_some());
         }
-        assert!(cache.get(&owner("good.example.com"), at(1)).is_some());
-        cache.others.run_pending_tasks();
-        assert!(cache.others.entry_count() <= 25);
-        for n in 0..10_000 {
-            cache.insert(owner(&format!("good{n}.example.com")), secure(10_000, 1000), at(0));
+        for (state, outcome) in states {
+            for n in 0..4_000 {
+                let name = owner(&format!("{state}{n}.example.com"));
+                cache.insert(name.clone(), outcome(), at(1));
+                // Asking for it over and over is no help.
+                for _ in 0..3 {
+                    cache.get(&name, at(1));
+                }
+            }
+            assert!(known.iter().all(|name| cache.get(name, at(1)).is_some()), "{state}");
+            let [strangers, in_use] = cache.answers.sizes();
+            assert_eq!(in_use.0, known.len());
+            assert!(strangers.0 > 10 && strangers.1 + in_use.1 <= OCTETS, "{strangers:?} {in_use:?}");
         }
-        cache.secure.run_pending_tasks();
-        // Each counts for ten.
-        assert!(cache.secure.entry_count() <= 10);
+        // Those that nobody was authenticated by do go.
+        let bare = owner("bare.example.com");
+        cache.insert(bare.clone(), secure(35, 1000), at(1));
+        for n in 0..4_000 {
+            cache.insert(owner(&format!("more{n}.example.com")), denied(), at(1));
+        }
+        assert!(cache.get(&bare, at(1)).is_none());
     }
 
     // DNS-08
     #[test]
     fn good_from_and_until() {
-        let cache = Cache::new(100);
+        let cache = Cache::new(100_000);
         let name = owner("dev.example.com");
         cache.insert(name.clone(), secure(35, 110), at(100));
         assert!(cache.get(&name, at(99)).is_none());
@@ -132,5 +188,12 @@ mod tests {
         assert!(matches!(cache.get(&name, at(112)).unwrap().answer, TlsaAnswer::Secure(_)));
         cache.insert(name.clone(), secure(35, 113), at(113));
         assert!(cache.get(&name, at(113)).is_none());
+        assert_eq!(cache.answers.sizes(), [(0, 0); 2]);
+        // So it is for a name in use, whose place stays.
+        cache.insert(name.clone(), secure(35, 120), at(113));
+        cache.note_use(&name, &entry(), at(113));
+        cache.insert(name.clone(), secure(35, 113), at(114));
+        assert!(cache.get(&name, at(113)).is_none() && cache.get(&name, at(114)).is_none());
+        assert!(cache.is_in_use(&name));
     }
 }

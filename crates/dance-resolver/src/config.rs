@@ -12,8 +12,8 @@ use crate::server::{DNS_PORT, Server, ServerError};
 
 /// Where the system's resolvers are listed.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// How many names a resolver remembers by default.
-pub const CACHE_ENTRIES: usize = 10_000;
+/// How much memory a resolver takes by default for what it remembers, in octets: some 20,000 of the usual answers, and some thousand zones.
+pub const CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Most look-ups that a resolver has under way by default; more wait for their turn within their time. Above the driver's limit, so
 /// that several listeners and the command line have room.
 pub const MAX_CONCURRENT_LOOKUPS: usize = 1024;
@@ -33,8 +33,9 @@ pub struct ResolverConfig {
     /// Longest time for a look-up, at least 1 ms. The default is a little less than [`LOOKUP_BUDGET`], so that the resolver's own
     /// account of a failure is heard, and remembered, before the driver gives up.
     pub timeout: Duration,
-    /// How many names to remember, at least 1.
-    pub cache_entries: usize,
+    /// How much memory to take for what is remembered, in octets, at least 1: three quarters for answers, one for zones. Of little nothing
+    /// is remembered.
+    pub cache_bytes: usize,
     /// Most look-ups under way at a time, at least 1; each needs up to one socket for each query in flight.
     pub max_concurrent: usize,
     /// Where to read the time.
@@ -49,7 +50,7 @@ impl Default for ResolverConfig {
             mode: DnsMode::Validate,
             trust_anchor: TrustAnchorSource::Root,
             timeout: LOOKUP_BUDGET - Duration::from_millis(100),
-            cache_entries: CACHE_ENTRIES,
+            cache_bytes: CACHE_BYTES,
             max_concurrent: MAX_CONCURRENT_LOOKUPS,
             clock: Clock::default(),
         }
@@ -57,10 +58,20 @@ impl Default for ResolverConfig {
 }
 
 impl ResolverConfig {
+    /// What zones may take of the memory.
+    pub(crate) const fn zone_bytes(&self) -> usize {
+        self.cache_bytes / 4
+    }
+
+    /// What answers may take of it.
+    pub(crate) const fn answer_bytes(&self) -> usize {
+        self.cache_bytes - self.zone_bytes()
+    }
+
     /// The resolvers to ask, if everything else is in order too.
     pub(crate) fn check(&self) -> Result<Vec<Server>, ConfigError> {
         let numbers = [
-            ("cache_entries", self.cache_entries != 0),
+            ("cache_bytes", self.cache_bytes != 0),
             ("max_concurrent", self.max_concurrent != 0),
             ("timeout in milliseconds", self.timeout >= Duration::from_millis(1)),
         ];
@@ -291,7 +302,7 @@ mod tests {
         assert!(fine.check().is_ok());
         assert!(fine.timeout < LOOKUP_BUDGET);
         for config in [
-            ResolverConfig { cache_entries: 0, ..fine.clone() },
+            ResolverConfig { cache_bytes: 0, ..fine.clone() },
             ResolverConfig { max_concurrent: 0, ..fine.clone() },
             ResolverConfig { timeout: Duration::ZERO, ..fine.clone() },
         ] {

@@ -28,6 +28,7 @@
 
 mod adbit;
 mod anchor;
+mod breaker;
 mod cache;
 mod clock;
 mod config;
@@ -41,15 +42,16 @@ mod resolver;
 mod run;
 mod server;
 mod source;
+mod store;
 mod upstream;
 mod validate;
 mod verifier;
+mod zones;
 
 pub use anchor::{AnchorError, RecordFault};
 pub use clock::{Clock, now};
 pub use config::{
-    CACHE_ENTRIES, ConfigError, DnsMode, MAX_CONCURRENT_LOOKUPS, RESOLV_CONF, ResolverConfig, Servers,
-    TrustAnchorSource,
+    CACHE_BYTES, ConfigError, DnsMode, MAX_CONCURRENT_LOOKUPS, RESOLV_CONF, ResolverConfig, Servers, TrustAnchorSource,
 };
 pub use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
 pub use limits::{

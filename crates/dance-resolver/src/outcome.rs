@@ -186,6 +186,7 @@ fn insecure_until(chain: &Chain, now: UnixTime) -> UnixTime {
     later(now, Duration::from_secs(ttl.into()).min(MAX_NEGATIVE_CACHE))
 }
 
-fn later(now: UnixTime, by: Duration) -> UnixTime {
+/// So much after `now`.
+pub(crate) fn later(now: UnixTime, by: Duration) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(by))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dance_core::answer::LookupFailure;
 use dance_core::name::OwnerName;
+use dance_core::policy::Pattern;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -55,7 +56,7 @@ impl Resolver {
             }
             DnsMode::AdBit => Way::AdBit(AdBit::new(upstream)),
         };
-        let cache = Cache::new(config.cache_entries);
+        let cache = Cache::new(config.answer_bytes());
         let turns = Semaphore::new(config.max_concurrent.min(Semaphore::MAX_PERMITS));
         Ok(Self { inner: Arc::new(Inner { config, way, cache, turns }), flights: Flights::new() })
     }
@@ -82,6 +83,15 @@ impl TlsaSource for Resolver {
 
     fn cached(&self, owner: &OwnerName) -> Option<Lookup> {
         self.inner.known(owner)
+    }
+
+    fn note_use(&self, owner: &OwnerName, admitted_by: &Pattern) {
+        // Once the zones' memory is there: `zones.mark(&dns_name(owner), group)` for the group that this returns.
+        self.inner.cache.note_use(owner, admitted_by, self.inner.config.clock.now());
+    }
+
+    fn is_in_use(&self, owner: &OwnerName) -> bool {
+        self.inner.cache.is_in_use(owner)
     }
 }
 

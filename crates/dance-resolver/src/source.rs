@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dance_core::UnixTime;
 use dance_core::answer::{LinkState, TlsaAnswer};
 use dance_core::name::OwnerName;
+use dance_core::policy::Pattern;
 use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
 
 use crate::upstream::TlsFailure;
@@ -21,6 +22,18 @@ pub trait TlsaSource: Send + Sync {
         let _ = owner;
         None
     }
+
+    /// A client that `admitted_by` admits was authenticated by what is known about `owner`: that is worth more than what anybody can have
+    /// looked up, and must not give way to it. A source without cache forgets it.
+    fn note_use(&self, owner: &OwnerName, admitted_by: &Pattern) {
+        let _ = (owner, admitted_by);
+    }
+
+    /// Whether a client was authenticated lately by what is, or was, known about `owner`. Nobody, for a source without cache.
+    fn is_in_use(&self, owner: &OwnerName) -> bool {
+        let _ = owner;
+        false
+    }
 }
 
 impl<T: TlsaSource> TlsaSource for Arc<T> {
@@ -30,6 +43,14 @@ impl<T: TlsaSource> TlsaSource for Arc<T> {
 
     fn cached(&self, owner: &OwnerName) -> Option<Lookup> {
         T::cached(self, owner)
+    }
+
+    fn note_use(&self, owner: &OwnerName, admitted_by: &Pattern) {
+        T::note_use(self, owner, admitted_by);
+    }
+
+    fn is_in_use(&self, owner: &OwnerName) -> bool {
+        T::is_in_use(self, owner)
     }
 }
 

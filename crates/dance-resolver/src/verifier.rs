@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dance_core::UnixTime;
 use dance_core::answer::{LookupFailure, TlsaAnswer};
 use dance_core::ticket::{Ticket, TicketRefused};
-use dance_core::verdict::{Decision, LimitExceeded, NeedTlsa, Presented, Settings, Step, VerifiedClient};
+use dance_core::verdict::{Decision, LimitExceeded, NeedTlsa, Presented, Settings, Step, Verdict, VerifiedClient};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
@@ -166,7 +166,13 @@ impl<S: TlsaSource> Verifier<S> {
     }
 
     fn decide(&self, need: NeedTlsa<'_>, lookup: Lookup) -> Verified {
+        let entry = need.allow_list_entry();
         let decision = need.answer(&lookup.answer, self.now(), crate::path_builder());
+        if let (Verdict::Authenticated(client), Some(admitted_by)) =
+            (&decision.verdict, self.settings.allow_list.patterns().get(entry))
+        {
+            self.source.note_use(client.owner_name(), admitted_by);
+        }
         Verified { decision, trace: Some(lookup.trace) }
     }
 }
