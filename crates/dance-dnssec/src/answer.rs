@@ -80,7 +80,8 @@ impl Machine {
         let mut signers = Signers { zones: Vec::new(), unsigned: None, failure: None, stranger: None };
         let mut waiting = false;
         for (count, name) in names.iter().enumerate() {
-            if !owner.ends_with(name) {
+            // Nor does anybody sign for a name below a trust anchor who is above it.
+            if !owner.ends_with(name) || self.anchors.closest(name).is_none() {
                 signers.stranger = Some((*name).clone());
                 continue;
             }
@@ -113,6 +114,10 @@ impl Machine {
         match self.walk(name, Reach::Cut, present).place {
             Place::Zone(zone) | Place::Inside(zone) => Some(Judged::failed(bogus(zone.name().clone())).under(&zone)),
             Place::Unsigned(fact) => Some(Judged::insecure(&fact)),
+            // Nothing excuses it, and that tells more than that the excuse is not proven.
+            Place::Failed(Failure::ProofMissing { zone, what: Unproven::NoDelegation, .. }) => {
+                Some(Judged::failed(bogus(zone)))
+            }
             Place::Failed(failure) => Some(Judged::failed(failure)),
             Place::Waiting { .. } => None,
         }
@@ -240,7 +245,7 @@ impl Machine {
         let found = match denied {
             Denied::Nodata => Found::Nodata,
             Denied::Nxdomain => Found::Nxdomain,
-            Denied::Insecure => return Ok(Judged { state: LinkState::Insecure, ..Judged::insecure(zone) }),
+            Denied::Insecure => return Ok(Judged::insecure(zone)),
             Denied::Nothing => {
                 let (zone, what) = (zone.name().clone(), Unproven::Denial);
                 return Err(proven.fault.unwrap_or(Failure::ProofMissing { owner, rtype, zone, what }));

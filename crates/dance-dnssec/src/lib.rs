@@ -23,7 +23,8 @@ mod zone;
 pub use anchors::{AnchorError, Anchors, EXPECTED_ANCHOR, RecordFault};
 pub use budget::{
     Budget, BudgetKind, Cost, MAX_DIGESTS, MAX_FAILED_UNITS, MAX_KEYS_PER_SIGNATURE, MAX_NSEC3_HASHES, MAX_PROOFS,
-    MAX_QUESTIONS, MAX_SECTION_RECORDS, MAX_SIGNATURES_PER_RRSET, MAX_SIGNERS, MAX_UNITS, MAX_ZONES,
+    MAX_QUESTIONS, MAX_SECTION_RECORDS, MAX_SECTION_RRSETS, MAX_SIGNATURES_PER_RRSET, MAX_SIGNERS, MAX_UNITS,
+    MAX_ZONES,
 };
 pub use fact::{Known, ZoneFact, ZoneKind};
 pub use failure::{Failure, Unproven};

@@ -10,7 +10,7 @@ use domain::base::wire::ParseError;
 use domain::base::{Message, NameBuilder, UnknownRecordData};
 use domain::rdata::{Cname, Dname, Rrsig, Soa};
 
-use crate::budget::MAX_SECTION_RECORDS;
+use crate::budget::{MAX_SECTION_RECORDS, MAX_SECTION_RRSETS};
 use crate::question::DnsName;
 
 /// An RRset with the signatures that came with it.
@@ -261,6 +261,7 @@ fn rrsets(section: RecordSection<'_, Bytes>) -> Result<Vec<Rrset>, ChainError> {
         };
         let index = match sets.iter().rposition(|set| set.rtype == rtype && set.owner == record.owner()) {
             Some(index) => index,
+            None if sets.len() >= MAX_SECTION_RRSETS => return Err(ChainError::Malformed),
             None => {
                 let owner = record.owner().to_name();
                 sets.push(Rrset { owner, rtype, ttl, data: Vec::new(), signatures: Vec::new() });

@@ -147,6 +147,10 @@ pub(crate) fn verify(
                     window,
                 });
             }
+            // The look-up has no more to spend, on any RRset.
+            Err(Fault::Budget(kind @ (BudgetKind::Units | BudgetKind::FailedUnits))) => {
+                return Err(Fault::Budget(kind).at(set, zone));
+            }
             Err(other) => {
                 fault = Some(match fault {
                     Some(fault) => fault.or(other),

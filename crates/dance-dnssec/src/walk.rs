@@ -193,6 +193,8 @@ impl Machine {
             }
             Reach::Signer => (ahead, true),
             Reach::Cut => (STRIDE, false),
+            // Without its keys, this is the zone that is looked for.
+            Reach::Locate if rtype == Rtype::DNSKEY && !at_anchor => (0, false),
             Reach::Locate => (MAX_LOCATE, false),
         };
         let skip_anchor = usize::from(at_anchor);
