@@ -42,6 +42,9 @@ fn the_wildcard_is_that_of_the_closest_encloser() {
     assert_eq!(denied(&nsec_of("test.", &[apex, until]), "c.b.a.test."), Denied::Nxdomain);
     let until = ("a.test.", "*.b.a.test.", DATA);
     assert_eq!(denied(&nsec_of("test.", &[apex, until, wild]), "c.b.a.test."), Denied::Nothing);
+    // Here only the next name tells: `!` comes before `*`.
+    assert_eq!(denied(&nsec_of("test.", &[apex, until]), "!.b.a.test."), Denied::Nothing);
+    assert_eq!(denied(&nsec_of("test.", &[apex, until]), "!.a.test."), Denied::Nxdomain);
 }
 
 // DNS-06
@@ -119,6 +122,16 @@ fn other_zones_records_and_names_prove_nothing() {
     assert_eq!(closer(&within, "b.other.", 1), NoCloser::Nothing);
     assert_eq!(cut_at(&within, "b.other."), CutDenial::Nothing);
     assert!(!within.is_empty());
+    // Nor does the last record cover what comes behind the zone.
+    let last = nsec_of("test.", &[("test.", "test.", APEX)]);
+    assert_eq!(denied(&last, "z.test."), Denied::Nxdomain);
+    assert_eq!(denied(&last, "z.zest."), Denied::Nothing);
+    assert_eq!(closer(&last, "z.zest.", 1), NoCloser::Nothing);
+    assert_eq!(cut_at(&last, "z.zest."), CutDenial::Nothing);
+    // Not even where the wildcard beside the zone comes behind it, too.
+    let first = nsec_of("!.test.", &[("!.test.", "!.test.", APEX)]);
+    assert_eq!(denied(&first, "z.!.test."), Denied::Nxdomain);
+    assert_eq!(denied(&first, "z.test."), Denied::Nothing);
     // Owner or next name outside the zone.
     assert!(nsec_of("test.", &[("other.", "z.test.", APEX)]).is_empty());
     assert!(nsec_of("test.", &[("test.", "zest.", APEX)]).is_empty());
@@ -158,6 +171,11 @@ fn below_an_apex_and_beside_a_delegation_all_is_known() {
     assert_eq!(denied_ds(&proofs, "cut.test."), Denied::Nothing);
     assert_eq!(cut_at(&proofs, "cut.test."), CutDenial::Nothing);
     assert_eq!(denied_ds(&proofs, "x.cut.test."), Denied::Nxdomain);
+    // Not even if its record forgets the SOA.
+    let forgetful = nsec_of("cut.test.", &[("cut.test.", "z.cut.test.", DATA)]);
+    assert_eq!(denied(&forgetful, "cut.test."), Denied::Nodata);
+    assert_eq!(denied_ds(&forgetful, "cut.test."), Denied::Nothing);
+    assert_eq!(cut_at(&forgetful, "cut.test."), CutDenial::Nothing);
 }
 
 // DNS-06

@@ -204,6 +204,14 @@ fn nsec3_no_closer_name_than_the_wildcards() {
     assert_eq!(closer(&zone.all(), "x.w.test.", 0), NoCloser::Nothing);
     assert_eq!(closer(&zone.about(&["b.w.test."]), "b.w.test.", 2), NoCloser::Nothing);
     assert_eq!(closer(&zone.all(), "x.w.other.", 2), NoCloser::Nothing);
+    // Names above the zone are not in it, and none of its affair.
+    let mut deep = Given::new("a.test.");
+    for (_, owner, record) in chain(&deep.zone.clone(), &[(name("a.test."), types("NS SOA"))], &PLAIN) {
+        deep.push(&owner, &record);
+    }
+    assert_eq!(closer(&deep, "x.a.test.", 2), NoCloser::Proven);
+    assert_eq!(closer(&deep, "x.a.test.", 1), NoCloser::Nothing);
+    assert_eq!(closer(&deep, "x.a.test.", 0), NoCloser::Nothing);
 }
 
 // DNS-06
@@ -248,26 +256,31 @@ fn nsec3_unknown_kinds_and_other_zones_are_ignored() {
 // DNS-06
 #[test]
 fn nsec3_records_with_different_parameters_prove_nothing_together() {
-    let one = zone3(PLAIN, POPULOUS);
-    let whole = ["test.", "b.test.", "*.test."];
-    for other in [Params { iterations: 1, ..PLAIN }, Params { salt: b"1", ..PLAIN }] {
-        let other = zone3(other, POPULOUS);
-        assert!(one.parts(&whole) && other.parts(&whole));
-        let mixed = |first: &Zone3, of: &[&str], second: &Zone3, rest: &[&str]| {
-            let mut proofs = first.about(of);
-            proofs.sets.nsec3.extend(second.about(rest).sets.nsec3);
-            proofs
-        };
-        let (encloser, rest) = (["test."], ["b.test.", "*.test."]);
-        assert_eq!(denied(&mixed(&one, &encloser, &other, &rest), "b.test."), Denied::Nothing);
-        // But one that is whole does, with the rest of another before it or behind it.
-        assert_eq!(denied(&mixed(&one, &encloser, &other, &whole), "b.test."), Denied::Nxdomain);
-        assert_eq!(denied(&mixed(&one, &whole, &other, &encloser), "b.test."), Denied::Nxdomain);
+    // The closest encloser's record, and one that covers all there is but is nobody's.
+    let nobodys = name(&format!("{}.test.", "0".repeat(32)));
+    let with_cover = |mut given: Given, params: &Params| {
+        let next = OwnerHash::from_octets(Bytes::from_static(&[0xff; 20])).unwrap();
+        let (algorithm, salt) = (Nsec3HashAlgorithm::SHA1, salt(params));
+        given.push(&nobodys, &rdata::Nsec3::new(algorithm, 0, params.iterations, salt, next, types("TXT")));
+        given
+    };
+    let (iterations, salt) = (Params { iterations: 1, ..PLAIN }, Params { salt: b"1", ..PLAIN });
+    let encloser = |params: &Params| zone3(params.clone(), POPULOUS).only(|owner| *owner == name("test."));
+    for (one, other) in [(PLAIN, iterations.clone()), (PLAIN, salt.clone()), (salt, iterations)] {
+        assert_eq!(denied(&with_cover(encloser(&one), &one), "b.test."), Denied::Nxdomain);
+        assert_eq!(denied(&with_cover(encloser(&one), &other), "b.test."), Denied::Nothing);
+        assert_eq!(cut_at(&with_cover(encloser(&one), &other), "b.test."), CutDenial::Nothing);
+        // A chain that is whole proves, whatever comes before it or behind it.
+        let mut given = with_cover(encloser(&one), &other);
+        given = with_cover(given, &one);
+        assert_eq!(denied(&given, "b.test."), Denied::Nxdomain);
+        let given = with_cover(with_cover(Given::new("test."), &other), &one);
+        assert_eq!(denied(&given, "b.test."), Denied::Nothing);
     }
     // NSEC and NSEC3 do not mix either.
-    let mut proofs = one.about(&["test.", "*.test."]);
-    proofs.push(&name("a.test."), &rdata::Nsec::new(name("c.test."), types(DATA)));
-    assert_eq!(denied(&proofs, "b.test."), Denied::Nothing);
+    let mut given = encloser(&PLAIN);
+    given.push(&name("a.test."), &rdata::Nsec::new(name("z.test."), types(DATA)));
+    assert_eq!(denied(&given, "b.test."), Denied::Nothing);
 }
 
 // DNS-06, SEC-05

@@ -25,7 +25,8 @@ impl Random {
     }
 }
 
-const LABELS: [&str; 3] = ["*", "a", "b"];
+/// `!` comes before `*`.
+const LABELS: [&str; 3] = ["!", "*", "a"];
 const KINDS: [&str; 8] = ["TLSA", "TXT", "TXT TLSA", "CNAME", "NS", "NS DS", "DNAME", "TXT DNAME"];
 
 /// All of a zone: what has records, and what they are. Nothing stands below a delegation or DNAME.
