@@ -20,7 +20,7 @@ pub const MAX_NSEC3_HASHES: u32 = 20_000;
 pub const MAX_SECTION_RECORDS: usize = 512;
 /// RRsets in one section of a message: nine links with their synthesised aliases; or a SOA record and three proofs for each of them.
 pub const MAX_SECTION_RRSETS: usize = 64;
-/// Zones from the anchor to a signer. Device names have 3 to 6.
+/// Zones from the anchor to a signer, and names between a known zone and a signer. Those of devices have 3 to 6.
 pub const MAX_ZONES: usize = 16;
 /// Questions of one look-up: TLSA, and DS and DNSKEY of [`MAX_ZONES`] and of the names between.
 pub const MAX_QUESTIONS: usize = 48;

@@ -103,13 +103,14 @@ impl ZoneFact {
     /// Its size in memory, about.
     #[must_use]
     pub fn octets(&self) -> usize {
-        let keys = match &self.0.kind {
-            // The RDATA, the key that is made of it, and the message that the RDATA is part of.
-            Kind::Keys(keys) => keys.iter().map(|key| size_of::<Key>() + 3 * key.rdata.len()).sum(),
+        /// The longest name in wire form: a part of it keeps the whole.
+        const NAME: usize = 255;
+        let keys: usize = match &self.0.kind {
+            Kind::Keys(keys) => keys.iter().map(|key| size_of::<Key>() + key.octets).sum(),
             Kind::Unsigned | Kind::NotAZone | Kind::Failed(_) => 0,
         };
-        let chain = self.0.chain.len().saturating_mul(size_of::<ZoneLink>());
-        size_of::<Fact>().saturating_add(self.0.name.len()).saturating_add(keys).saturating_add(chain)
+        let chain: usize = self.0.chain.iter().map(|link| size_of::<ZoneLink>() + link.zone.len()).sum();
+        size_of::<Fact>() + NAME + keys + chain
     }
 }
 

@@ -64,24 +64,26 @@ impl Ds {
         self.tag == key.tag && self.algorithm == key.algorithm
     }
 
-    /// Whether its digest is that of this key of `zone` (RFC 4034 section 5.1.4).
-    pub(crate) fn matches(&self, zone: &DnsName, key: &Key) -> bool {
+    /// Whether its digest is that of this DNSKEY RDATA of `zone` (RFC 4034 section 5.1.4).
+    pub(crate) fn matches(&self, zone: &DnsName, rdata: &Bytes) -> bool {
         let mut digest = DigestBuilder::new(match self.digest {
             Digest::Sha1 => DigestType::Sha1,
             Digest::Sha256 => DigestType::Sha256,
             Digest::Sha384 => DigestType::Sha384,
         });
         digest.update(&zone.as_slice().to_ascii_lowercase());
-        digest.update(&key.rdata);
+        digest.update(rdata);
         digest.finish().as_ref() == self.value.as_ref()
     }
 }
 
-/// A zone key that may sign: flag Zone Key, protocol 3, not revoked, algorithm supported.
+/// A zone key that may sign: flag Zone Key, protocol 3, not revoked, algorithm supported. Holds nothing of the message it came in, which may
+/// be much larger.
 pub(crate) struct Key {
     pub(crate) tag: u16,
     pub(crate) algorithm: SecurityAlgorithm,
-    pub(crate) rdata: Bytes,
+    /// The length of the public key.
+    pub(crate) octets: usize,
     pub(crate) public: PublicKey,
 }
 
@@ -96,14 +98,10 @@ impl Key {
             return None;
         }
         let public = PublicKey::from_dnskey(&dnskey).ok()?;
-        Some(Self { tag: dnskey.key_tag(), algorithm, rdata: rdata.clone(), public })
+        Some(Self { tag: dnskey.key_tag(), algorithm, octets: dnskey.public_key().len(), public })
     }
 
-    /// The length of the public key itself.
-    pub(crate) fn octets(&self) -> usize {
-        self.rdata.len().saturating_sub(4)
-    }
-
+    /// The RDATA of a record that was read from text.
     pub(crate) fn rdata(dnskey: &Dnskey<Bytes>) -> Bytes {
         let mut rdata = Vec::new();
         let Ok(()) = dnskey.compose_rdata(&mut rdata);

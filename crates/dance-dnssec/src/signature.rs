@@ -194,7 +194,7 @@ fn try_keys(set: &Rrset, signature: &Signature, keys: &[&Key], ledger: &mut Ledg
         if tried > ledger.budget.keys_per_signature {
             return Err(Fault::Budget(BudgetKind::KeysPerSignature));
         }
-        let units = units(algorithm, key.octets());
+        let units = units(algorithm, key.octets);
         ledger.pay(units).map_err(Fault::Budget)?;
         let data = match &data {
             Some(data) => data,

@@ -1,5 +1,6 @@
 //! What the replies for DS and DNSKEY prove about one name: a zone's keys, an unsigned delegation, or no zone.
 
+use bytes::Bytes;
 use dance_core::UnixTime;
 use dance_core::answer::{MAX_CACHE, MAX_FAILURE_CACHE};
 use domain::base::iana::Rtype;
@@ -208,7 +209,7 @@ pub(crate) fn delegated(cut: &Cut, sections: &Sections, now: UnixTime, ledger: &
 pub(crate) fn anchored(anchor: &Anchor, sections: &Sections, now: UnixTime, ledger: &mut Ledger) -> Fact {
     let ground = Ground { window: Window::ALWAYS, ttl: u32::MAX, chain: Vec::new() };
     let name = &anchor.zone;
-    let is_anchor = |key: &Key| anchor.keys.contains(&key.rdata);
+    let is_anchor = |rdata: &Bytes| anchor.keys.contains(rdata);
     let fact = keys(name, ground, &anchor.ds, is_anchor, sections, now, ledger);
     fact.unwrap_or_else(|failure| {
         // An anchor's own keys are always signed: only a resolver that drops signatures leaves them bare.
@@ -224,7 +225,7 @@ fn keys(
     name: &DnsName,
     mut ground: Ground,
     ds: &[Ds],
-    is_anchor: impl Fn(&Key) -> bool,
+    is_anchor: impl Fn(&Bytes) -> bool,
     sections: &Sections,
     now: UnixTime,
     ledger: &mut Ledger,
@@ -234,17 +235,17 @@ fn keys(
     if !set.is_signed() {
         return Err(Failure::SignatureMissing { owner: name.clone(), rtype: Rtype::DNSKEY, zone: name.clone() });
     }
-    let keys: Vec<Key> = set.data.iter().filter_map(Key::parse).collect();
+    let keys: Vec<(Key, &Bytes)> = set.data.iter().filter_map(|data| Some((Key::parse(data)?, data))).collect();
     let mut digests = 0;
     let mut trusted = Vec::new();
-    for key in &keys {
-        let mut trust = is_anchor(key);
+    for (key, rdata) in &keys {
+        let mut trust = is_anchor(rdata);
         for ds in ds.iter().filter(|ds| ds.is_about(key)) {
             digests += 1;
             if digests > MAX_DIGESTS {
                 return Err(Failure::Budget { owner: name.clone(), rtype: Rtype::DNSKEY, kind: BudgetKind::Digests });
             }
-            trust = trust || ds.matches(name, key);
+            trust = trust || ds.matches(name, rdata);
         }
         if trust {
             trusted.push(key);
@@ -258,6 +259,7 @@ fn keys(
         failure => failure,
     })?;
     ground.add(name, Rtype::DNSKEY, set.ttl, &valid);
+    let keys = keys.into_iter().map(|(key, _)| key).collect();
     Ok(ground.fact(name, Kind::Keys(keys), now))
 }
 
