@@ -23,6 +23,10 @@ pub const MAX_IN_FLIGHT_PER_ADDRESS: usize = 8;
 pub const MAX_IN_FLIGHT_PER_ENTRY: usize = 64;
 
 /// The limits of a [`Verifier`](crate::Verifier).
+///
+/// Clients that were authenticated lately, whose names are [in use](crate::TlsaSource::is_in_use), have a quarter more in total and for their
+/// allow-list entry: whoever takes all places for names that nobody has been authenticated by does not keep out those who are known when their
+/// answers run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Look-ups in flight in total, at least 1.
@@ -102,6 +106,28 @@ impl fmt::Display for LimitsError {
 }
 
 impl std::error::Error for LimitsError {}
+
+/// Names in use find one in so many places more than others.
+const KNOWN_SHARE: usize = 4;
+
+/// Whose look-up it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Anybody may be.
+    Stranger,
+    /// A client was authenticated by that name lately.
+    Known,
+}
+
+impl Standing {
+    /// How many may be in flight where others have `max`.
+    fn of(self, max: usize) -> usize {
+        match self {
+            Self::Stranger => max,
+            Self::Known => max.saturating_add((max / KNOWN_SHARE).max(1)),
+        }
+    }
+}
 
 /// Open connections may have one in so many of the look-ups in flight that each limit allows: were the answers of a crowd to run out
 /// together, or their DNS to fall silent, new clients would still find room.
@@ -204,8 +230,8 @@ impl Places {
     }
 
     /// Takes a place for a client at `peer` whose name `entry` of the allow-list admits, or says at once which limit forbids it.
-    pub(crate) fn acquire(&self, peer: IpAddr, entry: usize) -> Result<Permit, LimitExceeded> {
-        Permit::acquire(&self.in_flight, &self.entries, peer, entry)
+    pub(crate) fn acquire(&self, peer: IpAddr, entry: usize, standing: Standing) -> Result<Permit, LimitExceeded> {
+        Permit::acquire(&self.in_flight, &self.entries, peer, entry, standing)
     }
 }
 
@@ -223,16 +249,17 @@ impl Permit {
         entries: &Arc<Entries>,
         peer: IpAddr,
         entry: usize,
+        standing: Standing,
     ) -> Result<Self, LimitExceeded> {
         let address = network(peer);
-        if !increment(&in_flight.total, in_flight.max_total) {
+        if !increment(&in_flight.total, standing.of(in_flight.max_total)) {
             return Err(LimitExceeded::Total);
         }
         if !in_flight.acquire_address(&address) {
             in_flight.total.fetch_sub(1, Ordering::Relaxed);
             return Err(LimitExceeded::Address);
         }
-        if !entries.counts.get(entry).is_some_and(|count| increment(count, entries.max)) {
+        if !entries.counts.get(entry).is_some_and(|count| increment(count, standing.of(entries.max))) {
             in_flight.release_address(&address);
             in_flight.total.fetch_sub(1, Ordering::Relaxed);
             return Err(LimitExceeded::Entry);
@@ -276,7 +303,8 @@ mod tests {
         let limits = Limits { total: 3, per_address: 2, per_entry: 2, ..Limits::default() };
         let in_flight = Arc::new(InFlight::new(&limits));
         let entries = Arc::new(Entries::new(2, &limits));
-        let acquire = |peer: &str, entry| Permit::acquire(&in_flight, &entries, peer.parse().unwrap(), entry);
+        let acquire =
+            |peer: &str, entry| Permit::acquire(&in_flight, &entries, peer.parse().unwrap(), entry, Standing::Stranger);
         let held = || {
             let addresses: usize = in_flight.addresses.iter().map(|shard| shard.lock().unwrap().len()).sum();
             let entries: Vec<_> = entries.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
@@ -295,6 +323,26 @@ mod tests {
         assert_eq!(held(), (2, 2, vec![2, 0]));
         drop((first, third));
         assert_eq!(held(), (0, 0, vec![0, 0]));
+    }
+
+    // SEC-01: those who are known have places of their own, but no more at their address.
+    #[test]
+    fn those_who_are_known() {
+        let limits = Limits { total: 8, per_address: 3, per_entry: 4, ..Limits::default() };
+        let places = Places::new(3, &limits);
+        let acquire = |peer: u8, entry, standing| places.acquire(IpAddr::from([192, 0, 2, peer]), entry, standing);
+        let mut held: Vec<_> = (0..4).map(|peer| acquire(peer, 0, Standing::Stranger).unwrap()).collect();
+        assert_eq!(acquire(9, 0, Standing::Stranger).err(), Some(LimitExceeded::Entry));
+        held.push(acquire(9, 0, Standing::Known).unwrap());
+        assert_eq!(acquire(9, 0, Standing::Known).err(), Some(LimitExceeded::Entry));
+        held.extend((0..3).map(|peer| acquire(peer, 1, Standing::Stranger).unwrap()));
+        assert_eq!(acquire(9, 2, Standing::Stranger).err(), Some(LimitExceeded::Total));
+        held.extend((0..2).map(|_| acquire(9, 2, Standing::Known).unwrap()));
+        assert_eq!(acquire(8, 2, Standing::Known).err(), Some(LimitExceeded::Total));
+        held.truncate(7);
+        assert_eq!(acquire(9, 2, Standing::Known).err(), None);
+        held.extend((0..2).map(|_| acquire(9, 2, Standing::Known).unwrap()));
+        assert_eq!(acquire(9, 2, Standing::Known).err(), Some(LimitExceeded::Address));
     }
 
     #[test]

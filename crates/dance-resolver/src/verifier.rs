@@ -11,7 +11,7 @@ use dance_core::verdict::{Decision, LimitExceeded, NeedTlsa, Presented, Settings
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
-use crate::limits::{Limits, LimitsError, Permit, Places};
+use crate::limits::{Limits, LimitsError, Permit, Places, Standing};
 use crate::source::{Lookup, TlsaSource, Trace};
 
 /// Takes presented clients to verdicts, within limits. Cheap to share behind an [`Arc`].
@@ -121,7 +121,7 @@ impl<S: TlsaSource> Verifier<S> {
             Evidence::Presented(presented) => self.settings.start(presented),
             Evidence::Resumed(client) => self.settings.start_again(client),
         };
-        self.finish(step, |entry| self.recheck_permits(peer, entry)).await
+        self.finish(step, |entry, standing| self.recheck_permits(peer, entry, standing)).await
     }
 
     /// Steps 5 to 17 of requirements 4.2 for what a client at `peer` presented and proved possession of.
@@ -129,15 +129,20 @@ impl<S: TlsaSource> Verifier<S> {
     /// Dropping the future gives up the look-up and frees its place. An answer in the source's cache takes no place: nothing is in
     /// flight for it. Must be called within a tokio runtime.
     pub async fn verify(&self, presented: &Presented, peer: IpAddr) -> Verified {
-        self.finish(self.settings.start(presented), |entry| self.places.acquire(peer, entry)).await
+        let acquire = |entry, standing| self.places.acquire(peer, entry, standing);
+        self.finish(self.settings.start(presented), acquire).await
     }
 
-    fn recheck_permits(&self, peer: IpAddr, entry: usize) -> Result<[Permit; 2], LimitExceeded> {
-        Ok([self.recheck_places.acquire(peer, entry)?, self.places.acquire(peer, entry)?])
+    fn recheck_permits(&self, peer: IpAddr, entry: usize, standing: Standing) -> Result<[Permit; 2], LimitExceeded> {
+        Ok([self.recheck_places.acquire(peer, entry, standing)?, self.places.acquire(peer, entry, standing)?])
     }
 
     /// From the name to the verdict, by a look-up that holds what `acquire` gives for an entry of the allow-list.
-    async fn finish<P>(&self, step: Step<'_>, acquire: impl FnOnce(usize) -> Result<P, LimitExceeded>) -> Verified {
+    async fn finish<P>(
+        &self,
+        step: Step<'_>,
+        acquire: impl FnOnce(usize, Standing) -> Result<P, LimitExceeded>,
+    ) -> Verified {
         let started = Instant::now();
         let need = match step {
             Step::Done(decision) => return Verified { decision, trace: None },
@@ -146,7 +151,8 @@ impl<S: TlsaSource> Verifier<S> {
         if let Some(lookup) = self.source.cached(need.owner_name()) {
             return self.decide(need, lookup);
         }
-        let permit = match acquire(need.allow_list_entry()) {
+        let standing = if self.source.is_in_use(need.owner_name()) { Standing::Known } else { Standing::Stranger };
+        let permit = match acquire(need.allow_list_entry(), standing) {
             Ok(permit) => permit,
             Err(limit) => return Verified { decision: need.limit_exceeded(limit), trace: None },
         };
