@@ -9,8 +9,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ::metrics::Counter;
 use dance_dnssec::DnsName;
 use tokio::time::Instant;
+
+use crate::metrics;
 
 /// So many time-outs without any answer in between suspend a zone. Each of them stands for several tries of a recursive resolver: one may be a
 /// server's restart, or a resolver's that has yet to find out which of the zone's servers are alive.
@@ -26,8 +29,11 @@ const FORGET: Duration = Duration::from_secs(60);
 const MAX_ZONES: usize = 1024;
 
 /// The zones that are or were slow. Clones share them.
-#[derive(Clone, Default)]
-pub(crate) struct Breaker(Arc<Mutex<HashMap<DnsName, Slow>>>);
+#[derive(Clone)]
+pub(crate) struct Breaker {
+    zones: Arc<Mutex<HashMap<DnsName, Slow>>>,
+    suspensions: Counter,
+}
 
 /// What is known about a slow zone.
 #[derive(Clone, Copy)]
@@ -52,6 +58,12 @@ impl Slow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Suspended {
     pub(crate) zone: DnsName,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { zones: Arc::default(), suspensions: metrics::suspensions() }
+    }
 }
 
 impl Breaker {
@@ -80,7 +92,7 @@ impl Breaker {
 
     /// Held for a few operations on one map, which no panic can leave half done.
     fn zones(&self) -> MutexGuard<'_, HashMap<DnsName, Slow>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.zones.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,6 +124,9 @@ impl Admission {
             Some(Slow::Counted { lookups, .. }) => Slow::Counted { lookups: lookups + 1, last: now },
             None => Slow::Counted { lookups: 1, last: now },
         };
+        if matches!(slow, Slow::Suspended { .. }) {
+            self.breaker.suspensions.increment(1);
+        }
         if zones.len() >= MAX_ZONES && !zones.contains_key(zone) {
             make_room(&mut zones);
         }

@@ -2,21 +2,24 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use ::metrics::Counter;
 use dance_core::UnixTime;
 use dance_core::answer::TlsaAnswer;
 use dance_core::name::OwnerName;
 use dance_core::policy::Pattern;
 use dance_core::tlsa::TlsaRdata;
 
+use crate::metrics::{self, Memory};
 use crate::outcome::Outcome;
 use crate::source::Link;
-use crate::store::{Change, Group, Remembered, Store};
+use crate::store::{Group, Remembered, Store};
 
 /// Answers by owner name.
 pub(crate) struct Cache {
     answers: Store<OwnerName, Entry>,
     /// Tells allow-list entries apart.
     entries: RandomState,
+    hits: Counter,
 }
 
 #[derive(Clone)]
@@ -35,26 +38,27 @@ impl Remembered for Entry {
 impl Cache {
     /// Room for answers of so many octets, with all that they take in memory.
     pub(crate) fn new(octets: usize) -> Self {
-        Self { answers: Store::new(octets), entries: RandomState::new() }
+        Self { answers: Store::new(octets, Memory::Answers), entries: RandomState::new(), hits: metrics::hits() }
     }
 
     /// What is known about `owner` and still good at `now`.
     pub(crate) fn get(&self, owner: &OwnerName, now: UnixTime) -> Option<Outcome> {
-        self.answers.get(owner, now).map(|entry| entry.outcome)
+        let entry = self.answers.get(owner, now)?;
+        self.hits.increment(1);
+        Some(entry.outcome)
     }
 
     /// Remembers `outcome`, found at `now`.
-    pub(crate) fn insert(&self, owner: OwnerName, outcome: Outcome, now: UnixTime) -> Change {
+    pub(crate) fn insert(&self, owner: OwnerName, outcome: Outcome, now: UnixTime) {
         let octets = owner.as_str().len() + outcome.heap_octets();
-        self.answers.insert(owner, Entry { outcome, since: now }, octets, now)
+        self.answers.insert(owner, Entry { outcome, since: now }, octets, now);
     }
 
     /// Notes that a client that `admitted_by` admits was authenticated by what is known about `owner`. If it is the first since that was
     /// inserted, returns what stands for that allow-list entry.
-    pub(crate) fn note_use(&self, owner: &OwnerName, admitted_by: &Pattern, now: UnixTime) -> (Option<Group>, Change) {
+    pub(crate) fn note_use(&self, owner: &OwnerName, admitted_by: &Pattern, now: UnixTime) -> Option<Group> {
         let group = Group(self.entries.hash_one(admitted_by));
-        let (first, change) = self.answers.mark(owner, group, now);
-        (first.then_some(group), change)
+        self.answers.mark(owner, group, now).then_some(group)
     }
 
     /// Whether a client was authenticated by what is, or was, known about `owner`.
@@ -146,7 +150,7 @@ mod tests {
         let known: Vec<_> = (0..200).map(|n| owner(&format!("dev{n}.example.com"))).collect();
         for name in &known {
             cache.insert(name.clone(), secure(35, 1000), at(0));
-            assert!(cache.note_use(name, &entry(), at(0)).0.is_some());
+            assert!(cache.note_use(name, &entry(), at(0)).is_some());
         }
         for (state, outcome) in states {
             for n in 0..4_000 {

@@ -35,6 +35,7 @@ mod config;
 mod flight;
 mod keys;
 mod limits;
+pub mod metrics;
 mod outcome;
 mod paths;
 mod reply;

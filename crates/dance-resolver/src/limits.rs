@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dance_core::verdict::LimitExceeded;
+use metrics::Gauge;
 
 /// Longest time for a look-up (requirements section 7).
 pub const LOOKUP_BUDGET: Duration = Duration::from_secs(3);
@@ -148,6 +149,7 @@ impl Limits {
 
 /// Counts look-ups in flight; shared by all listeners of a process.
 struct InFlight {
+    gauge: Gauge,
     total: AtomicUsize,
     max_total: usize,
     max_per_address: usize,
@@ -159,8 +161,9 @@ struct InFlight {
 const SHARDS: usize = 32;
 
 impl InFlight {
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: &Limits, gauge: Gauge) -> Self {
         Self {
+            gauge,
             total: AtomicUsize::new(0),
             max_total: limits.total,
             max_per_address: limits.per_address,
@@ -220,8 +223,9 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    pub(crate) fn new(entries: usize, limits: &Limits) -> Self {
-        Self { in_flight: Arc::new(InFlight::new(limits)), entries: Arc::new(Entries::new(entries, limits)) }
+    /// `gauge` shows how many are taken.
+    pub(crate) fn new(entries: usize, limits: &Limits, gauge: Gauge) -> Self {
+        Self { in_flight: Arc::new(InFlight::new(limits, gauge)), entries: Arc::new(Entries::new(entries, limits)) }
     }
 
     /// For another listener with so many entries.
@@ -264,6 +268,7 @@ impl Permit {
             in_flight.total.fetch_sub(1, Ordering::Relaxed);
             return Err(LimitExceeded::Entry);
         }
+        in_flight.gauge.increment(1.0);
         Ok(Self { in_flight: Arc::clone(in_flight), entries: Arc::clone(entries), address, entry })
     }
 }
@@ -273,6 +278,7 @@ impl Drop for Permit {
         if let Some(count) = self.entries.counts.get(self.entry) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
+        self.in_flight.gauge.decrement(1.0);
         self.in_flight.release_address(&self.address);
         self.in_flight.total.fetch_sub(1, Ordering::Relaxed);
     }
@@ -301,7 +307,7 @@ mod tests {
     #[test]
     fn nothing_is_left_behind() {
         let limits = Limits { total: 3, per_address: 2, per_entry: 2, ..Limits::default() };
-        let in_flight = Arc::new(InFlight::new(&limits));
+        let in_flight = Arc::new(InFlight::new(&limits, Gauge::noop()));
         let entries = Arc::new(Entries::new(2, &limits));
         let acquire =
             |peer: &str, entry| Permit::acquire(&in_flight, &entries, peer.parse().unwrap(), entry, Standing::Stranger);
@@ -329,7 +335,7 @@ mod tests {
     #[test]
     fn those_who_are_known() {
         let limits = Limits { total: 8, per_address: 3, per_entry: 4, ..Limits::default() };
-        let places = Places::new(3, &limits);
+        let places = Places::new(3, &limits, Gauge::noop());
         let acquire = |peer: u8, entry, standing| places.acquire(IpAddr::from([192, 0, 2, peer]), entry, standing);
         let mut held: Vec<_> = (0..4).map(|peer| acquire(peer, 0, Standing::Stranger).unwrap()).collect();
         assert_eq!(acquire(9, 0, Standing::Stranger).err(), Some(LimitExceeded::Entry));

@@ -24,6 +24,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dance_core::UnixTime;
 
+use crate::metrics::{Memory, MemoryMetrics};
+
 /// Most shards: enough that the cores of a large machine hardly meet.
 const MAX_SHARDS: usize = 32;
 /// Octets that a shard has at least, if there is more than one: room for some hundred entries, so that the shares mean something.
@@ -47,27 +49,11 @@ pub(crate) trait Remembered: Clone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Group(pub(crate) u64);
 
-/// What [`Store::insert`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Change {
-    /// Entries that were pushed out.
-    pub(crate) evicted: usize,
-    /// By how many octets there are more, or fewer, now.
-    pub(crate) octets: isize,
-}
-
-impl std::ops::Add for Change {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { evicted: self.evicted + other.evicted, octets: self.octets + other.octets }
-    }
-}
-
 /// The memory. See the module's documentation.
 pub(crate) struct Store<K, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: RandomState,
+    metrics: MemoryMetrics,
 }
 
 impl<K: Clone + Eq + Hash, V: Remembered> Store<K, V> {
@@ -75,11 +61,15 @@ impl<K: Clone + Eq + Hash, V: Remembered> Store<K, V> {
     /// and what the allocator needs for the key.
     pub(crate) const OVERHEAD: usize = 2 * size_of::<(K, Entry<V>)>() + 2 * size_of::<(u64, K)>() + 16;
 
-    /// Room for so many octets.
-    pub(crate) fn new(octets: usize) -> Self {
+    /// Room for so many octets, counted as `memory`.
+    pub(crate) fn new(octets: usize, memory: Memory) -> Self {
         let shards = (octets / MIN_SHARD).clamp(1, MAX_SHARDS);
         let shard = || Mutex::new(Shard::new(octets / shards));
-        Self { shards: (0..shards).map(|_| shard()).collect(), hasher: RandomState::new() }
+        Self {
+            shards: (0..shards).map(|_| shard()).collect(),
+            hasher: RandomState::new(),
+            metrics: MemoryMetrics::new(memory),
+        }
     }
 
     /// What is kept under `key`, if it is good at `now`.
@@ -92,19 +82,22 @@ impl<K: Clone + Eq + Hash, V: Remembered> Store<K, V> {
 
     /// Keeps `value`, on which and on whose key hang `heap` octets, in the place of what is there under `key`. What is in use stays so, and
     /// keeps its place even if the new value is not good at `now`.
-    pub(crate) fn insert(&self, key: K, value: V, heap: usize, now: UnixTime) -> Change {
+    pub(crate) fn insert(&self, key: K, value: V, heap: usize, now: UnixTime) {
         let octets = heap.saturating_add(Self::OVERHEAD);
-        self.shard(&key).change(|shard| shard.insert(key, value, octets, now))
+        let mut shard = self.shard(&key);
+        let before = shard.octets();
+        let evicted = shard.insert(key, value, octets, now);
+        self.account(before, shard.octets(), evicted);
     }
 
     /// Notes that a client that `group` admits was authenticated by what is kept under `key`. True if it is the first since that was inserted.
-    pub(crate) fn mark(&self, key: &K, group: Group, now: UnixTime) -> (bool, Change) {
-        let mut first = false;
-        let change = self.shard(key).change(|shard| {
-            first = shard.mark(key, group);
-            shard.evict(now)
-        });
-        (first, change)
+    pub(crate) fn mark(&self, key: &K, group: Group, now: UnixTime) -> bool {
+        let mut shard = self.shard(key);
+        let before = shard.octets();
+        let first = shard.mark(key, group);
+        let evicted = if first { shard.evict(now) } else { 0 };
+        self.account(before, shard.octets(), evicted);
+        first
     }
 
     /// Whether a client was authenticated by what is, or was, known under `key`.
@@ -119,6 +112,13 @@ impl<K: Clone + Eq + Hash, V: Remembered> Store<K, V> {
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn account(&self, before: usize, after: usize, evicted: usize) {
+        if before != after {
+            self.metrics.grown(after.cast_signed() - before.cast_signed());
+        }
+        self.metrics.evicted(evicted);
+    }
+
     /// Entries and octets, of strangers and in use.
     #[cfg(test)]
     pub(crate) fn sizes(&self) -> [(usize, usize); 2] {
@@ -130,6 +130,15 @@ impl<K: Clone + Eq + Hash, V: Remembered> Store<K, V> {
                 (in_use.0 + kept, in_use.1 + shard.in_use),
             ]
         })
+    }
+}
+
+impl<K, V> Drop for Store<K, V> {
+    fn drop(&mut self) {
+        for shard in &mut self.shards {
+            let shard = shard.get_mut().unwrap_or_else(PoisonError::into_inner);
+            self.metrics.grown(-shard.octets().cast_signed());
+        }
     }
 }
 
@@ -169,6 +178,12 @@ impl<K> Default for Queue<K> {
     }
 }
 
+impl<K, V> Shard<K, V> {
+    const fn octets(&self) -> usize {
+        self.strangers.octets + self.in_use
+    }
+}
+
 impl<K: Clone + Eq + Hash, V: Remembered> Shard<K, V> {
     fn new(capacity: usize) -> Self {
         Self {
@@ -179,17 +194,6 @@ impl<K: Clone + Eq + Hash, V: Remembered> Shard<K, V> {
             capacity,
             next_ticket: 0,
         }
-    }
-
-    const fn octets(&self) -> usize {
-        self.strangers.octets + self.in_use
-    }
-
-    /// Does `work`, which says how many entries it pushed out.
-    fn change(&mut self, work: impl FnOnce(&mut Self) -> usize) -> Change {
-        let before = self.octets();
-        let evicted = work(self);
-        Change { evicted, octets: self.octets().cast_signed() - before.cast_signed() }
     }
 
     fn insert(&mut self, key: K, value: V, octets: usize, now: UnixTime) -> usize {
@@ -334,7 +338,7 @@ mod tests {
 
     /// One shard with room for so many entries.
     fn store(entries: usize) -> Store<u32, Until> {
-        Store::new(entries * ENTRY)
+        Store::new(entries * ENTRY, Memory::Answers)
     }
 
     /// They are known, and clients are authenticated by them.
@@ -372,7 +376,7 @@ mod tests {
     #[test]
     fn shares_hold_in_every_shard() {
         let octets = MAX_SHARDS * MIN_SHARD;
-        let store = Store::<u32, Until>::new(octets);
+        let store = Store::<u32, Until>::new(octets, Memory::Answers);
         assert_eq!(store.shards.len(), MAX_SHARDS);
         use_all(&store, 0..1_000, HONEST);
         let many = 4 * u32::try_from(octets / ENTRY).unwrap();
@@ -391,8 +395,8 @@ mod tests {
     #[test]
     fn room_that_is_lent() {
         let store = store(400);
-        let evicted: usize = (0..1_000).map(|key| store.insert(key, LONG, 0, NOW).evicted).sum();
-        assert_eq!((evicted, store.sizes()), (600, [(400, 400 * ENTRY), (0, 0)]));
+        (0..1_000).for_each(|key| store.insert(key, LONG, 0, NOW));
+        assert_eq!(store.sizes(), [(400, 400 * ENTRY), (0, 0)]);
         use_all(&store, 1_000..2_000, HONEST);
         // The last to come was a stranger when it came.
         assert_eq!(store.sizes(), [(99, 99 * ENTRY), (300, 300 * ENTRY)]);
@@ -420,21 +424,22 @@ mod tests {
     #[test]
     fn what_changes_is_accounted_for() {
         let store = store(40);
-        let octets = |change: Change| (change.evicted, change.octets);
-        let entry = ENTRY.cast_signed();
-        assert_eq!(octets(store.insert(1, LONG, 100, NOW)), (0, entry + 100));
-        assert_eq!(octets(store.insert(1, LONG, 40, NOW)), (0, -60));
-        assert_eq!(octets(store.mark(&1, HONEST, NOW).1), (0, 0));
-        assert!(!store.mark(&1, HONEST, NOW).0, "once is enough");
+        store.insert(1, LONG, 100, NOW);
+        assert_eq!(store.sizes(), [(1, ENTRY + 100), (0, 0)]);
+        store.insert(1, LONG, 40, NOW);
+        assert_eq!(store.sizes(), [(1, ENTRY + 40), (0, 0)]);
+        assert!(store.mark(&1, HONEST, NOW) && !store.mark(&1, HONEST, NOW), "once is enough");
+        assert_eq!(store.sizes(), [(0, 0), (1, ENTRY + 40)]);
         store.insert(1, LONG, 50, NOW);
-        assert!(store.mark(&1, HONEST, NOW).0, "once for each value");
+        assert!(store.mark(&1, HONEST, NOW), "once for each value");
         assert_eq!(store.sizes(), [(0, 0), (1, ENTRY + 50)]);
         // Too large to be kept: what was known is wrong in any case.
-        assert_eq!(octets(store.insert(1, LONG, 10 * ENTRY, NOW)), (0, -entry - 50));
+        store.insert(1, LONG, 10 * ENTRY, NOW);
         assert!(store.get(&1, NOW).is_none() && !store.is_in_use(&1));
-        // Good for no time.
-        assert_eq!(octets(store.insert(2, Until(0), 0, NOW)), (0, 0));
         assert_eq!(store.sizes(), [(0, 0); 2]);
-        assert!(!store.mark(&2, HONEST, NOW).0);
+        // Good for no time.
+        store.insert(2, Until(0), 0, NOW);
+        assert!(!store.mark(&2, HONEST, NOW));
+        assert_eq!(store.sizes(), [(0, 0); 2]);
     }
 }

@@ -8,10 +8,12 @@ use dance_core::UnixTime;
 use dance_core::answer::{LookupFailure, TlsaAnswer};
 use dance_core::ticket::{Ticket, TicketRefused};
 use dance_core::verdict::{Decision, LimitExceeded, NeedTlsa, Presented, Settings, Step, Verdict, VerifiedClient};
+use metrics::Gauge;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
 use crate::limits::{Limits, LimitsError, Permit, Places, Standing};
+use crate::metrics::{CheckMetrics, in_flight};
 use crate::source::{Lookup, TlsaSource, Trace};
 
 /// Takes presented clients to verdicts, within limits. Cheap to share behind an [`Arc`].
@@ -23,6 +25,7 @@ pub struct Verifier<S> {
     /// Those of re-checks, which take one of both.
     recheck_places: Places,
     clock: Clock,
+    metrics: Arc<CheckMetrics>,
 }
 
 /// A decision, and how the answer it rests on was found.
@@ -52,12 +55,14 @@ impl<S: TlsaSource> Verifier<S> {
         limits.validate()?;
         let entries = settings.allow_list.patterns().len();
         Ok(Self {
-            places: Places::new(entries, &limits),
-            recheck_places: Places::new(entries, &limits.for_rechecks()),
+            places: Places::new(entries, &limits, in_flight()),
+            // Those take one of the others as well, and are counted there.
+            recheck_places: Places::new(entries, &limits.for_rechecks(), Gauge::noop()),
             settings,
             source,
             limits,
             clock: Clock::default(),
+            metrics: Arc::new(CheckMetrics::new()),
         })
     }
 
@@ -73,6 +78,7 @@ impl<S: TlsaSource> Verifier<S> {
             source: Arc::clone(&self.source),
             limits: self.limits,
             clock: self.clock.clone(),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -143,6 +149,16 @@ impl<S: TlsaSource> Verifier<S> {
         step: Step<'_>,
         acquire: impl FnOnce(usize, Standing) -> Result<P, LimitExceeded>,
     ) -> Verified {
+        let verified = self.check(step, acquire).await;
+        self.metrics.verdict(&verified.decision.verdict);
+        verified
+    }
+
+    async fn check<P>(
+        &self,
+        step: Step<'_>,
+        acquire: impl FnOnce(usize, Standing) -> Result<P, LimitExceeded>,
+    ) -> Verified {
         let started = Instant::now();
         let need = match step {
             Step::Done(decision) => return Verified { decision, trace: None },
@@ -154,7 +170,10 @@ impl<S: TlsaSource> Verifier<S> {
         let standing = if self.source.is_in_use(need.owner_name()) { Standing::Known } else { Standing::Stranger };
         let permit = match acquire(need.allow_list_entry(), standing) {
             Ok(permit) => permit,
-            Err(limit) => return Verified { decision: need.limit_exceeded(limit), trace: None },
+            Err(limit) => {
+                self.metrics.refused(limit);
+                return Verified { decision: need.limit_exceeded(limit), trace: None };
+            }
         };
         let lookup = timeout_at(started + self.limits.lookup, self.source.lookup(need.owner_name())).await;
         drop(permit);

@@ -6,8 +6,9 @@ use dance_core::answer::MAX_FAILURE_CACHE;
 use dance_dnssec::{DnsName, Known, ZoneFact, ZoneKind};
 
 use crate::clock::Clock;
+use crate::metrics::Memory;
 use crate::outcome::later;
-use crate::store::{Change, Group, Remembered, Store};
+use crate::store::{Group, Remembered, Store};
 
 /// Facts by name.
 pub(crate) struct Zones {
@@ -31,28 +32,30 @@ impl Remembered for Entry {
 impl Zones {
     /// Room for facts of so many octets, with all that they take in memory.
     pub(crate) fn new(octets: usize, clock: Clock) -> Self {
-        Self { facts: Store::new(octets), clock }
+        Self { facts: Store::new(octets, Memory::Zones), clock }
     }
 
     /// Remembers what was just proven. A failure does not stand in for what is proven and still good.
-    pub(crate) fn insert(&self, fact: ZoneFact) -> Change {
+    pub(crate) fn insert(&self, fact: ZoneFact) {
         let now = self.clock.now();
         let name = fact.name().clone();
         let good_until = match fact.kind() {
             ZoneKind::Keys | ZoneKind::Unsigned | ZoneKind::NotAZone => fact.good_until(),
             ZoneKind::Failed if self.zone(&name).is_some_and(|known| known.kind() != ZoneKind::Failed) => {
-                return Change::default();
+                return;
             }
             ZoneKind::Failed => fact.good_until().min(later(now, MAX_FAILURE_CACHE)),
         };
         let octets = name.len() + fact.octets();
-        self.facts.insert(name, Entry { fact, good_until }, octets, now)
+        self.facts.insert(name, Entry { fact, good_until }, octets, now);
     }
 
     /// Notes that the zones above `owner` serve a client that `group` admits.
-    pub(crate) fn mark(&self, owner: &DnsName, group: Group) -> Change {
+    pub(crate) fn mark(&self, owner: &DnsName, group: Group) {
         let now = self.clock.now();
-        owner.iter_suffixes().fold(Change::default(), |sum, zone| sum + self.facts.mark(&zone, group, now).1)
+        for zone in owner.iter_suffixes() {
+            self.facts.mark(&zone, group, now);
+        }
     }
 }
 
