@@ -136,6 +136,20 @@ fn the_ad_bit_of_another_host_is_refused() {
     run(["resolve", NAME, "--resolver", "192.0.2.1", "--dns-mode", "ad"]).assert_usage_error("cannot be trusted");
 }
 
+// SEC-04
+#[test]
+fn how_to_write_a_resolver_is_told() {
+    run(["resolve", NAME, "--resolver", "dns.example"]).assert_usage_error("tls://192.0.2.53#dns.example.net");
+    run(["resolve", NAME, "--resolver", "tls://192.0.2.1#sha256:00"]).assert_usage_error("64 hexadecimal digits");
+    let pin = format!("tls://192.0.2.1#sha256:{}", "0".repeat(64));
+    run(["resolve", NAME, "--resolver", &pin, "--trust-anchor", "/dev/null"]).assert_usage_error("found none");
+    let name = "tls://192.0.2.1#dns.example";
+    run(["resolve", NAME, "--resolver", name, "--resolver-ca", "/dev/null"]).assert_usage_error("/dev/null");
+    // Without a name to know it by, it is not believed.
+    let ad = ["--resolver", "tls://192.0.2.1", "--dns-mode", "ad"];
+    run([["resolve", NAME].as_slice(), &ad].concat()).assert_usage_error("cannot be trusted");
+}
+
 // NAM-12
 #[test]
 fn what_is_no_name_is_not_asked_for() {

@@ -82,6 +82,7 @@ pub struct Config {
 #[allow(missing_docs, reason = "each key is explained in gateway.example.toml, which a test holds to this struct")]
 pub struct DnsConfig {
     pub resolver: Vec<String>,
+    pub resolver_ca: Option<PathBuf>,
     pub mode: DnsMode,
     pub trust_anchor: Option<PathBuf>,
     pub timeout: Span,
@@ -146,6 +147,7 @@ impl Default for DnsConfig {
         Self {
             resolver: Vec::new(),
             mode: DnsMode::Validate,
+            resolver_ca: None,
             trust_anchor: None,
             timeout: Span::secs(3),
             cache_bytes: dance_resolver::CACHE_BYTES,
@@ -175,6 +177,7 @@ impl Config {
             &mut config.key,
             &mut config.pkix_roots,
             &mut config.client_ca,
+            &mut config.dns.resolver_ca,
             &mut config.dns.trust_anchor,
         ];
         for path in paths.into_iter().flatten() {

@@ -50,6 +50,7 @@ pub fn resolver(config: &Config) -> Result<Resolver, StartError> {
     let timeout = config.dns.timeout.0;
     Resolver::new(ResolverConfig {
         servers: if servers.is_empty() { Servers::System } else { Servers::List(servers) },
+        resolver_ca: config.dns.resolver_ca.clone(),
         mode: match config.dns.mode {
             DnsMode::Validate => dance_resolver::DnsMode::Validate,
             DnsMode::Ad => dance_resolver::DnsMode::AdBit,

@@ -34,6 +34,10 @@ pub(crate) struct DnsPath {
     #[arg(long, value_name = "SERVER")]
     resolver: Vec<Server>,
 
+    /// Certificates in PEM that those of resolvers with a NAME may come from [default: those that the system trusts]
+    #[arg(long, value_name = "FILE")]
+    resolver_ca: Option<PathBuf>,
+
     /// DS or DNSKEY records to start validation from, as in a zone file [default: the root zone's, built in]
     #[arg(long, value_name = "FILE")]
     trust_anchor: Option<PathBuf>,
@@ -62,6 +66,7 @@ impl DnsPath {
     pub(crate) fn resolver(self, timeout: Duration) -> Result<Resolver, ConfigError> {
         Resolver::new(ResolverConfig {
             servers: if self.resolver.is_empty() { Servers::System } else { Servers::List(self.resolver) },
+            resolver_ca: self.resolver_ca,
             mode: match self.dns_mode {
                 None | Some(Mode::Validate) => DnsMode::Validate,
                 Some(Mode::Ad) => DnsMode::AdBit,
@@ -81,7 +86,7 @@ impl DnsOptions {
 
     /// Puts what was typed into a gateway's configuration.
     pub(crate) fn configure(self, config: &mut DnsConfig) {
-        let DnsPath { resolver, trust_anchor, dns_mode } = self.path;
+        let DnsPath { resolver, resolver_ca, trust_anchor, dns_mode } = self.path;
         if !resolver.is_empty() {
             config.resolver = resolver.iter().map(ToString::to_string).collect();
         }
@@ -90,6 +95,9 @@ impl DnsOptions {
                 Mode::Validate => dance_gateway::config::DnsMode::Validate,
                 Mode::Ad => dance_gateway::config::DnsMode::Ad,
             };
+        }
+        if resolver_ca.is_some() {
+            config.resolver_ca = resolver_ca;
         }
         if trust_anchor.is_some() {
             config.trust_anchor = trust_anchor;

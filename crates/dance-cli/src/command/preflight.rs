@@ -27,7 +27,7 @@ const RECORD_SHOWN: usize = 80;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RecordOptions {
     /// Connect without looking up one's own TLSA record first, which shows the name to the resolver
-    #[arg(long, conflicts_with_all = ["owner_name", "resolver", "trust_anchor", "dns_mode"])]
+    #[arg(long, conflicts_with_all = ["owner_name", "resolver", "resolver_ca", "trust_anchor", "dns_mode"])]
     no_record_check: bool,
 
     /// Where the record is, for servers of profile 2022 that put a service label before the name [default: the name]

@@ -38,7 +38,11 @@ fn the_example_lists_every_key() {
         service_label: Some("smtp-client".to_owned()),
         pkix_roots: Some("/roots.pem".into()),
         client_ca: Some("/ca.pem".into()),
-        dns: super::DnsConfig { trust_anchor: Some("/root.key".into()), ..super::DnsConfig::default() },
+        dns: super::DnsConfig {
+            resolver_ca: Some("/resolver-ca.pem".into()),
+            trust_anchor: Some("/root.key".into()),
+            ..super::DnsConfig::default()
+        },
         ..example()
     };
     let mut expected = BTreeSet::new();
@@ -104,12 +108,13 @@ fn extension_types_are_read_in_both_forms_and_checked() {
 fn relative_paths_count_from_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gateway.toml");
-    std::fs::write(&file, "certificate = \"chain.pem\"\nkey = \"/abs/key.pem\"\n[dns]\ntrust-anchor = \"root.key\"")
+    std::fs::write(&file, "certificate = \"chain.pem\"\nkey = \"/abs/key.pem\"\n[dns]\ntrust-anchor = \"root.key\"\nresolver-ca = \"ca.pem\"")
         .unwrap();
     let config = Config::read(&file).unwrap();
     assert_eq!(config.certificate, Some(dir.path().join("chain.pem")));
     assert_eq!(config.key, Some("/abs/key.pem".into()));
     assert_eq!(config.dns.trust_anchor, Some(dir.path().join("root.key")));
+    assert_eq!(config.dns.resolver_ca, Some(dir.path().join("ca.pem")));
 
     let missing = Config::read(&dir.path().join("none.toml")).unwrap_err().to_string();
     assert!(missing.contains("none.toml") && missing.contains("No such file"), "{missing}");

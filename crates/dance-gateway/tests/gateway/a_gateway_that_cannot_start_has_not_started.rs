@@ -88,6 +88,22 @@ async fn with_a_resolver_that_cannot_be_believed() {
         (DnsConfig { trust_anchor: Some(missing), ..good.clone() }, "root.key"),
         (DnsConfig { resolver: vec!["resolver.example".to_owned()], ..good.clone() }, "resolver.example"),
         (
+            DnsConfig {
+                resolver: vec!["tls://192.0.2.53#a".to_owned()],
+                resolver_ca: Some("/none.pem".into()),
+                ..good.clone()
+            },
+            "/none.pem",
+        ),
+        (
+            DnsConfig {
+                resolver: vec!["tls://192.0.2.53".to_owned()],
+                mode: dance_gateway::config::DnsMode::Ad,
+                ..good.clone()
+            },
+            "192.0.2.53",
+        ),
+        (
             DnsConfig { resolver: vec!["192.0.2.53".to_owned()], mode: dance_gateway::config::DnsMode::Ad, ..good },
             "192.0.2.53:53",
         ),
