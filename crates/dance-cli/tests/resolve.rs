@@ -76,6 +76,85 @@ async fn secure_records() {
     assert!(ran.stdout.starts_with("secure: ") && ran.stdout.contains(RECORD), "{ran:?}");
 }
 
+// DNS-01: what the verdict rests on, from the anchor down, and who was asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proof_is_told() {
+    let world = World::start().await;
+    let (code, printed) = world.json("old._device.example.com").await;
+    assert_eq!(code, 0, "{printed}");
+    let links = printed["links"].as_array().unwrap();
+    let expected = [("old._device.example.com", "CNAME", 120), (NAME, "TLSA", 300)];
+    for (link, (owner, rtype, ttl)) in links.iter().zip(expected) {
+        assert_eq!((&link["owner"], &link["type"], &link["ttl"]), (&owner.into(), &rtype.into(), &ttl.into()));
+        assert_eq!((&link["state"], &link["signer"]), (&"secure".into(), &"example.com".into()));
+        assert_eq!((&link["algorithm"], &link["wildcard"]), (&13.into(), &false.into()));
+        assert!(link["key_tag"].is_u64() && link["expires"].as_str().unwrap().ends_with('Z'), "{link}");
+    }
+    let zones = printed["zones"].as_array().unwrap();
+    let chain: Vec<_> =
+        zones.iter().map(|link| (link["zone"].as_str().unwrap(), link["type"].as_str().unwrap())).collect();
+    assert_eq!(chain, [(".", "DNSKEY"), ("example.com", "DS"), ("example.com", "DNSKEY")]);
+    assert_eq!(zones.last().unwrap()["key_tag"], links[0]["key_tag"]);
+    let exchanges = printed["exchanges"].as_array().unwrap();
+    assert_eq!(exchanges.len(), printed["queries"].as_u64().unwrap() as usize);
+    let asked = exchanges.iter().find(|asked| asked["type"] == "TLSA").unwrap();
+    assert_eq!(asked["name"], "old._device.example.com");
+    assert_eq!(asked["server"], world.dns.addr().to_string());
+    let how = (&asked["transport"], &asked["outcome"], &asked["code"]);
+    assert_eq!(how, (&"udp".into(), &"answered".into(), &"NOERROR".into()));
+    assert!(printed["milliseconds"].as_f64().unwrap() >= asked["milliseconds"].as_f64().unwrap(), "{printed}");
+    assert_eq!((&printed["failed"], &printed["hint"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+
+    // The same in words, in the order of the story.
+    let text = world.resolve("old._device.example.com", &[]).await.stdout;
+    let order = [
+        "secure: ",
+        RECORD,
+        "good until",
+        "The answer:",
+        "CNAME",
+        "TLSA",
+        "The chain of trust",
+        "DS",
+        "Asked:",
+        "queries in",
+    ];
+    let places: Vec<usize> =
+        order.iter().map(|part| text.find(part).unwrap_or_else(|| panic!("no {part:?} in {text}"))).collect();
+    assert!(places.is_sorted(), "{text}");
+    assert!(text.contains("signed by example.com, key "), "{text}");
+}
+
+// DNS-01: where it fails, and whether the resolver is to blame.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_told() {
+    let world = World::start().await;
+    let (_, printed) = world.json("a.example.org").await;
+    assert_eq!(
+        (&printed["failed"]["owner"], &printed["failed"]["type"]),
+        (&"example.org".into(), &"DNSKEY".into()),
+        "{printed}"
+    );
+    assert!(printed["detail"].as_str().unwrap().contains("expired"), "{printed}");
+    assert_eq!(printed["hint"], serde_json::Value::Null);
+
+    // One zone's signatures are missing: its own fault.
+    world.dns.add_fault(NAME, Fault::StrippedSignatures).unwrap();
+    let (code, printed) = world.json(NAME).await;
+    assert_eq!((code, &printed["state"]), (1, &"bogus".into()), "{printed}");
+    assert!(printed["hint"].as_str().unwrap().contains("the fault is in this zone"), "{printed}");
+    // No signatures, or nothing, for any name: the resolver's.
+    world.dns.clear_faults();
+    for fault in [Fault::StrippedSignatures, Fault::StrippedProof, Fault::EmptyAnswer] {
+        world.dns.add_server_fault(fault.clone()).unwrap();
+        let ran = world.resolve("nobody._device.example.com", &[]).await;
+        assert_eq!(ran.code, 1, "{fault:?}: {ran:?}");
+        assert!(ran.stdout.contains("this resolver") && ran.stdout.contains("--resolver"), "{fault:?}: {ran:?}");
+        world.dns.clear_faults();
+    }
+    assert_eq!(world.json(NAME).await.0, 0);
+}
+
 // DNS-05, DNS-07
 #[tokio::test(flavor = "multi_thread")]
 async fn aliases_and_wildcards_are_told() {
@@ -86,6 +165,9 @@ async fn aliases_and_wildcards_are_told() {
 
     let (code, printed) = world.json("any._wild.example.com").await;
     assert_eq!((code, &printed["wildcard"]), (0, &true.into()), "{printed}");
+    assert_eq!(printed["wildcard_name"], "*._wild.example.com");
+    let ran = world.resolve("any._wild.example.com", &[]).await;
+    assert!(ran.stdout.contains("synthesised from the wildcard *._wild.example.com"), "{ran:?}");
 }
 
 // DNS-03, DNS-04

@@ -4,7 +4,7 @@ use dance_core::answer::LinkState;
 use domain::base::iana::Rtype;
 
 use crate::budget::{BudgetKind, MAX_SIGNERS};
-use crate::canonical::encloser;
+use crate::canonical::wildcard;
 use crate::denial::{self, Denied, NoCloser};
 use crate::fact::{Window, ZoneFact};
 use crate::failure::{Failure, Unproven};
@@ -191,7 +191,8 @@ impl Machine {
             NoCloser::TooCostly => return Err(Failure::Budget { owner, rtype, kind: BudgetKind::Nsec3Hashes }),
         }
         judged.window = judged.window.and(proven.window());
-        judged.wildcard = encloser(&set.owner, valid.labels);
+        // There is one, whatever its name.
+        judged.wildcard = Some(wildcard(&set.owner, valid.labels).unwrap_or_else(|| set.owner.clone()));
         Ok(judged)
     }
 

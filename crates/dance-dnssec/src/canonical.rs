@@ -1,6 +1,7 @@
 //! The octets that a signature is made over (RFC 4034 sections 3.1.8.1 and 6).
 
 use bytes::Bytes;
+use domain::base::NameBuilder;
 use domain::base::iana::Class;
 
 use crate::message::{Rrset, Signature};
@@ -13,9 +14,16 @@ pub(crate) fn signed_labels(owner: &DnsName) -> usize {
 }
 
 /// The closest encloser of a wildcard of this many labels that `owner` was expanded from.
-pub(crate) fn encloser(owner: &DnsName, labels: u8) -> Option<DnsName> {
+fn encloser(owner: &DnsName, labels: u8) -> Option<DnsName> {
     let above = owner.label_count().saturating_sub(1).checked_sub(labels.into())?;
     owner.iter_suffixes().nth(above)
+}
+
+/// The wildcard of this many labels that `owner` was expanded from.
+pub(crate) fn wildcard(owner: &DnsName, labels: u8) -> Option<DnsName> {
+    let mut name = NameBuilder::new_bytes();
+    name.append_label(b"*").ok()?;
+    name.append_origin(&encloser(owner, labels)?).ok()
 }
 
 /// What `signature` signs if it is over `set`. The records are unique already and are put into canonical order here; `None` if one is

@@ -14,7 +14,7 @@ use crate::keys::{Digest, Ds, Key};
 use crate::message::{Rrset, Sections};
 use crate::proof::ZoneLink;
 use crate::proofs::Proven;
-use crate::question::DnsName;
+use crate::question::{DnsName, Question};
 use crate::signature::{Ledger, Valid, verify, verify_exact};
 use crate::time::unix;
 
@@ -215,6 +215,9 @@ pub(crate) fn anchored(anchor: &Anchor, sections: &Sections, now: UnixTime, ledg
         // An anchor's own keys are always signed: only a resolver that drops signatures leaves them bare.
         let failure = match failure {
             Failure::SignatureMissing { .. } => Failure::ResolverStripsSignatures { anchor: name.clone() },
+            Failure::NoKeys { .. } if sections.answer.is_empty() && sections.authority.is_empty() => {
+                Failure::EmptyReply { question: Question::new(name, Rtype::DNSKEY) }
+            }
             failure => failure,
         };
         failed(name, failure, now)

@@ -8,10 +8,11 @@ use dance_core::answer::TlsaAnswer;
 use dance_core::name::OwnerName;
 use dance_core::policy::Pattern;
 use dance_core::tlsa::TlsaRdata;
+use dance_dnssec::Failure;
 
 use crate::metrics::{self, Memory};
 use crate::outcome::Outcome;
-use crate::source::Link;
+use crate::source::{Link, ZoneLink};
 use crate::store::{Group, Remembered, Store};
 
 /// Answers by owner name.
@@ -73,7 +74,7 @@ const ALLOCATION: usize = 32;
 impl Outcome {
     /// What hangs on it in memory.
     fn heap_octets(&self) -> usize {
-        let Self { answer, good_until: _, end, links, detail } = self;
+        let Self { answer, good_until: _, end, links, zones, wildcard, detail } = self;
         let records = match answer {
             TlsaAnswer::Secure(secure) => {
                 let record = |record: &TlsaRdata| size_of::<TlsaRdata>() + record.as_wire().len() + ALLOCATION;
@@ -81,16 +82,22 @@ impl Outcome {
             }
             TlsaAnswer::Denied(_) | TlsaAnswer::Insecure | TlsaAnswer::Bogus | TlsaAnswer::Indeterminate(_) => 0,
         };
-        let link = |link: &Link| size_of::<Link>() + link.owner.len() + ALLOCATION;
+        let link = |link: &Link| {
+            let signer = link.signature.as_ref().map_or(0, |signature| signature.signer.len() + ALLOCATION);
+            size_of::<Link>() + link.owner.len() + ALLOCATION + signer
+        };
         let links: usize = links.iter().map(link).sum();
+        let zone = |zone: &ZoneLink| size_of::<ZoneLink>() + zone.zone.len() + ALLOCATION;
+        let zones: usize = zones.iter().map(zone).sum();
+        let wildcard = wildcard.as_ref().map_or(0, |wildcard| wildcard.len() + ALLOCATION);
         // Its names and words, which are at most as long as this.
         let detail = detail.as_ref().map_or(0, |_| DETAIL);
-        records + end.len() + links + detail + 2 * ALLOCATION
+        records + end.len() + links + zones + wildcard + detail + 3 * ALLOCATION
     }
 }
 
-/// A question in words: a name and a type.
-const DETAIL: usize = 255 + ALLOCATION;
+/// A failure, with at most three names in it.
+const DETAIL: usize = size_of::<Failure>() + 3 * 255 + ALLOCATION;
 
 #[cfg(test)]
 mod tests {
@@ -117,7 +124,8 @@ mod tests {
     }
 
     fn outcome(answer: TlsaAnswer, good_until: u64) -> Outcome {
-        Outcome { answer, good_until: at(good_until), end: "".into(), links: Arc::new([]), detail: None }
+        let (links, zones) = (Arc::new([]), Arc::new([]));
+        Outcome { answer, good_until: at(good_until), end: "".into(), links, zones, wildcard: None, detail: None }
     }
 
     fn secure(octets: usize, good_until: u64) -> Outcome {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::anchor::AnchorError;
+use crate::anchors::AnchorError;
 use crate::clock::Clock;
 use crate::limits::LOOKUP_BUDGET;
 use crate::server::{DNS_PORT, Server, ServerError};

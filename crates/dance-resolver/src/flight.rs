@@ -23,7 +23,7 @@ struct Departures<K, V: Clone> {
 
 impl<K, V> Flights<K, V>
 where
-    K: Clone + Eq + Hash + Send + 'static,
+    K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
     pub(crate) fn new() -> Self {
@@ -35,29 +35,44 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
+        self.join_and_stay(key, work).0
+    }
+
+    /// As [`join`](Self::join); whoever starts the work may also keep its result there for those who come after its end.
+    pub(crate) fn join_and_stay<F>(&self, key: K, work: impl FnOnce() -> F) -> (Flight<V>, Option<Stay<K, V>>)
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
         let mut departures = lock(&self.0);
         if let Some(flight) = departures.flights.get(&key).and_then(|(_, flight)| flight.upgrade()) {
-            return flight;
+            return (flight, None);
         }
         let number = departures.next;
         departures.next += 1;
-        let landing = Landing { departures: Arc::clone(&self.0), key: key.clone(), number };
+        let landing = Arc::new(Landing { departures: Arc::clone(&self.0), key: key.clone(), number });
         let work = work();
+        let under_way = Arc::clone(&landing);
         let boxed: Work<V> = Box::pin(async move {
-            let _landing = landing;
+            let _under_way = under_way;
             work.await
         });
         let flight = boxed.shared();
         if let Some(weak) = flight.downgrade() {
             departures.flights.insert(key, (number, weak));
         }
-        flight
+        (flight.clone(), Some(Stay { _flight: flight, _landing: landing }))
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         lock(&self.0).flights.len()
     }
+}
+
+/// While it is held, work that was started is to be joined, also after its end.
+pub(crate) struct Stay<K: Eq + Hash, V: Clone> {
+    _flight: Flight<V>,
+    _landing: Arc<Landing<K, V>>,
 }
 
 /// Takes the entry away when the work ends or is given up, unless another one has taken its place.
@@ -135,5 +150,19 @@ mod tests {
         drop(second);
         assert!(done.is_closed());
         assert_eq!(flights.len(), 0);
+    }
+
+    // SEC-02: a result that is kept is there for all, and goes with whoever keeps it.
+    #[tokio::test]
+    async fn a_result_that_is_kept() {
+        let flights = Flights::new();
+        let (first, stay) = flights.join_and_stay("key", || async { 7_u8 });
+        assert_eq!(first.await, 7);
+        let (second, none) = flights.join_and_stay("key", || async { 8 });
+        assert!(none.is_none());
+        assert_eq!((second.await, flights.len()), (7, 1));
+        drop(stay);
+        assert_eq!(flights.len(), 0);
+        assert_eq!(flights.join("key", || async { 8 }).await, 8);
     }
 }

@@ -8,53 +8,53 @@
 //!
 //! # How a look-up goes
 //!
-//! In mode [`Validate`](DnsMode::Validate) the resolver is asked with DO=1 and CD=1, over UDP and, if the answer is truncated, TCP. The
-//! reply's code comes first, then its alias chain, which must be the only one in it; then `domain`'s validator judges it, fetching DS
-//! and DNSKEY records as it needs them; then every signature's time is checked once more. In mode [`AdBit`](DnsMode::AdBit) a resolver
-//! on loopback is asked with AD=1, and believed.
+//! In mode [`Validate`](DnsMode::Validate) `dance_dnssec` says what has to be asked: the TLSA question, and beside it, where the zone is not known, the DS
+//! and DNSKEY questions for the zones above. All of it goes to the resolver at once, with DO=1 and CD=1, over UDP and, if the answer is truncated,
+//! TCP, or over TLS. DS and DNSKEY questions are shared by all look-ups that ask them at the time. What is proven about zones is remembered,
+//! and held against the time whenever it is used; nothing is remembered that is not proven. Where an answer fails under keys that were remembered,
+//! they are fetched once more, so that a key rollover makes nothing Bogus.
+//!
+//! In mode [`AdBit`](DnsMode::AdBit) a resolver on loopback, or one that is known by TLS, is asked with AD=1, and believed.
 //!
 //! # Limitations
 //!
-//! * Zones signed with algorithm 14 (ECDSA P-384), 15 (Ed25519) or 16 (Ed448) only are Insecure: `domain`'s validator takes these
-//!   algorithms for unknown. Their clients are refused, never let in. AD mode has no such limit.
-//! * An alias that leads from one zone to another, where both lie below a name that is no zone of its own, can be Bogus: `domain`'s
-//!   validator takes that name for the second zone's parent. Without aliases such zones are judged anew, and rightly.
+//! * Zones signed with algorithm 16 (Ed448) only are Insecure: the crypto library does not have it. So are those with algorithm 5 or 7 only,
+//!   which rest on SHA-1 (RFC 9905). Their clients are refused, never let in.
 //! * The resolvers must be recursive, and must deliver DNSSEC records in mode `Validate`.
-//! * QNAME minimisation is the recursive resolver's to do; there is no encrypted transport to it yet: use one on this machine.
-//! * Trust anchors are read once. They do not follow a rollover by themselves (RFC 5011); make a new resolver to change them.
-//! * A look-up under way holds a socket: allow the process as many open files as look-ups in flight, and some more.
+//! * QNAME minimisation is the recursive resolver's to do.
+//! * Trust anchors follow their file, not a rollover by themselves (RFC 5011): `docs/trust-anchors.md` says why.
+//! * A look-up under way holds a socket for each question: allow the process as many open files as six times the look-ups in flight, and some more.
 
 #![forbid(unsafe_code)]
 
 mod adbit;
-mod anchor;
+mod anchors;
 mod breaker;
 mod cache;
 mod clock;
 mod config;
+mod fetch;
 mod flight;
-mod keys;
 mod limits;
 pub mod metrics;
 mod outcome;
 mod paths;
-mod reply;
+mod prove;
 mod resolver;
-mod run;
 mod server;
 mod source;
 mod store;
 mod upstream;
-mod validate;
 mod verifier;
 mod zones;
 
-pub use anchor::{AnchorError, RecordFault};
+pub use anchors::AnchorError;
 pub use clock::{Clock, now};
 pub use config::{
     CACHE_BYTES, ConfigError, DnsMode, MAX_CONCURRENT_LOOKUPS, RESOLV_CONF, ResolverConfig, Servers, TrustAnchorSource,
 };
-pub use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
+pub use dance_dnssec::{Failure, RecordFault, Unproven};
+pub use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype, SecurityAlgorithm};
 pub use limits::{
     CHECK_BUDGET, LOOKUP_BUDGET, Limits, LimitsError, MAX_IN_FLIGHT, MAX_IN_FLIGHT_PER_ADDRESS,
     MAX_IN_FLIGHT_PER_ENTRY, network,
@@ -62,6 +62,6 @@ pub use limits::{
 pub use paths::path_builder;
 pub use resolver::Resolver;
 pub use server::{DNS_PORT, DOT_PORT, Server, ServerError, TlsTrust, Transport};
-pub use source::{Detail, Link, Lookup, TlsaSource, Trace};
+pub use source::{Detail, Link, Lookup, Signature, TlsaSource, Trace, ZoneLink};
 pub use upstream::{Exchange, ExchangeOutcome, Protocol, TlsFailure};
 pub use verifier::{Evidence, Verified, Verifier};

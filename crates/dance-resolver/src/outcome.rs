@@ -1,4 +1,4 @@
-//! From a judged reply to an answer: its records or denial, how long it is good for, and the account of it.
+//! From a proof or a resolver's word to what is known about a name: the answer, how long it is good for, and the account of it.
 
 use std::io;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use dance_core::answer::{
     MAX_RECORDS, TlsaAnswer,
 };
 use dance_core::tlsa::TlsaRdata;
+use dance_dnssec::{Chain, ChainError, DnsName, Failure, Proof, Question, Shown};
 use domain::base::iana::{OptRcode, Rtype};
 
-use crate::config::DnsMode;
-use crate::reply::{Chain, ChainError, DnsName, Rrset, question_text, text};
-use crate::source::{Detail, Link};
+use crate::prove::Account;
+use crate::source::{Detail, Link, ZoneLink};
 use crate::upstream::{NoReply, Reply};
 
 /// Longest time in seconds that an answer is kept on a resolver's word, which says nothing of when the signatures behind it end. Resolvers pass
@@ -40,6 +40,22 @@ impl Fault {
 
     pub(crate) fn malformed(name: &DnsName) -> Self {
         Self::failure(LookupFailure::Malformed, Detail::MalformedReply { question: question_text(name, Rtype::TLSA) })
+    }
+
+    /// The validator did what it never should.
+    pub(crate) const fn validator_failed() -> Self {
+        Self::failure(LookupFailure::Malformed, Detail::ValidatorFailed)
+    }
+
+    /// The failure that a question came to.
+    pub(crate) const fn lookup_failure(&self) -> LookupFailure {
+        match self.answer {
+            TlsaAnswer::Indeterminate(failure) => failure,
+            // Not made of a single question.
+            TlsaAnswer::Secure(_) | TlsaAnswer::Denied(_) | TlsaAnswer::Insecure | TlsaAnswer::Bogus => {
+                LookupFailure::Malformed
+            }
+        }
     }
 
     /// What an error code says; nothing for the two codes that come with an answer.
@@ -88,7 +104,7 @@ impl Fault {
     }
 }
 
-/// What is known about a name, and until when.
+/// What is known about a name, and until when. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) answer: TlsaAnswer,
@@ -96,82 +112,138 @@ pub(crate) struct Outcome {
     pub(crate) good_until: UnixTime,
     pub(crate) end: Arc<str>,
     pub(crate) links: Arc<[Link]>,
+    pub(crate) zones: Arc<[ZoneLink]>,
+    pub(crate) wildcard: Option<Arc<str>>,
     pub(crate) detail: Option<Detail>,
 }
 
 impl Outcome {
-    /// No chain was seen.
+    /// Nothing is known but what went wrong.
     pub(crate) fn fault(name: &DnsName, fault: Fault, now: UnixTime) -> Self {
         Self {
             answer: fault.answer,
             good_until: later(now, MAX_FAILURE_CACHE),
             end: text(name),
-            links: Arc::new([]),
+            links: Arc::default(),
+            zones: Arc::default(),
+            wildcard: None,
             detail: Some(fault.detail),
         }
     }
 
-    /// A chain was seen and judged, in a reply with code `rcode`, NOERROR or NXDOMAIN.
-    pub(crate) fn judged(
-        chain: &Chain,
-        rcode: OptRcode,
-        state: Result<LinkState, Fault>,
-        mode: DnsMode,
-        now: UnixTime,
-    ) -> Self {
-        let known = state.and_then(|state| match state {
-            LinkState::Secure => secure(chain, rcode, mode, now),
+    /// Nobody was asked. Not remembered: the breaker knows better when to ask again, and costs as little.
+    pub(crate) fn suspended(name: &DnsName, zone: Arc<str>, now: UnixTime) -> Self {
+        let fault = Fault::failure(LookupFailure::Suspended, Detail::ZoneSuspended { zone });
+        Self { good_until: now, ..Self::fault(name, fault, now) }
+    }
+
+    /// What a proof says, and `account` about how it came to be.
+    pub(crate) fn proven(proof: &Proof, account: &Account, now: UnixTime) -> Self {
+        let answer = proof.to_answer(now);
+        let good_until = match answer {
+            TlsaAnswer::Secure(_) | TlsaAnswer::Denied(_) => proof.valid_until,
+            // Unsigned data has nothing but TTLs, and is kept no longer than a denial.
+            TlsaAnswer::Insecure => proof.valid_until.min(later(now, MAX_NEGATIVE_CACHE)),
+            TlsaAnswer::Bogus | TlsaAnswer::Indeterminate(_) => later(now, MAX_FAILURE_CACHE),
+        };
+        Self {
+            answer,
+            good_until,
+            end: text(&proof.owner),
+            links: proof.links.iter().map(Link::from).collect(),
+            zones: proof.zones.iter().map(ZoneLink::from).collect(),
+            wildcard: proof.wildcard.as_ref().map(text),
+            detail: proof.failure.as_ref().map(|failure| detail(failure, account)),
+        }
+    }
+
+    /// What a resolver that is believed says: a chain, in a reply with code `rcode`, NOERROR or NXDOMAIN.
+    pub(crate) fn believed(chain: &Chain, rcode: OptRcode, state: LinkState, now: UnixTime) -> Self {
+        let known = match state {
+            LinkState::Secure => secure(chain, rcode, now),
             LinkState::Insecure => Ok((TlsaAnswer::Insecure, insecure_until(chain, now))),
-            LinkState::Indeterminate => {
+            LinkState::Indeterminate | LinkState::Bogus => {
                 let detail = Detail::NoTrustAnchor { owner: text(&chain.end) };
                 Err(Fault::failure(LookupFailure::NoTrust, detail))
             }
-            LinkState::Bogus => Err(Fault::bogus(Detail::NotExplained)),
-        });
-        let outcome = match known {
-            Ok((answer, good_until)) => {
-                Self { answer, good_until, end: text(&chain.end), links: Arc::new([]), detail: None }
-            }
-            Err(fault) => Self::fault(&chain.end, fault, now),
         };
-        let state = match outcome.answer {
+        let (answer, good_until, detail) = match known {
+            Ok((answer, good_until)) => (answer, good_until, None),
+            Err(fault) => (fault.answer, later(now, MAX_FAILURE_CACHE), Some(fault.detail)),
+        };
+        let state = match answer {
             TlsaAnswer::Secure(_) | TlsaAnswer::Denied(_) => Some(LinkState::Secure),
             // Of several links it is not known which one is unsigned.
             TlsaAnswer::Insecure => (chain.links().count() == 1).then_some(LinkState::Insecure),
             TlsaAnswer::Bogus | TlsaAnswer::Indeterminate(_) => None,
         };
-        let link = |set: &Rrset| Link { owner: text(&set.owner), rtype: set.rtype, signed: set.is_signed(), state };
-        Self { links: chain.links().map(link).collect(), ..outcome }
+        Self {
+            answer,
+            good_until,
+            end: text(&chain.end),
+            links: chain.links().map(|set| Link::believed(set, state)).collect(),
+            zones: Arc::default(),
+            wildcard: None,
+            detail,
+        }
     }
 }
 
-/// The answer of a Secure chain and until when it is good.
-fn secure(chain: &Chain, rcode: OptRcode, mode: DnsMode, now: UnixTime) -> Result<(TlsaAnswer, UnixTime), Fault> {
-    // Each link must have a signature that is valid now, by our own clock and without memory.
-    if mode == DnsMode::Validate
-        && let Some(bare) = chain.links().find(|set| !set.is_signed())
-    {
-        return Err(Fault::bogus(Detail::SignatureMissing { owner: text(&bare.owner), rtype: bare.rtype }));
-    }
-    let end = match (&chain.tlsa, rcode) {
-        (None, OptRcode::NXDOMAIN) => ChainEnd::Denied(DenialKind::Nxdomain),
-        (None, _) => ChainEnd::Denied(DenialKind::Nodata),
-        (Some(_), OptRcode::NXDOMAIN) => return Err(Fault::malformed(&chain.end)),
-        (Some(tlsa), _) => ChainEnd::Records {
-            // One more than can be usable, so that the core sees the excess and memory does not grow with it.
-            records: tlsa.data.iter().take(MAX_RECORDS + 1).map(|data| TlsaRdata::from_wire(data)).collect(),
-            wildcard: (mode == DnsMode::Validate).then(|| chain.links().any(Rrset::is_wildcard)),
-        },
-    };
-    let secure = |times: Result<LinkTimes, Detail>| {
-        let mut times = times.map_err(Fault::bogus)?;
-        if mode == DnsMode::AdBit {
-            times.ttl = times.ttl.min(MAX_AD_TTL);
+/// What failed in a proof.
+fn detail(failure: &Failure, account: &Account) -> Detail {
+    let known = match failure {
+        Failure::SignatureExpired { owner, rtype, at, zone: _ } => {
+            Some(Detail::SignatureExpired { owner: text(owner), rtype: *rtype, at: *at })
         }
-        Ok(answer::Link { state: LinkState::Secure, times })
+        Failure::SignatureNotYetValid { owner, rtype, at, zone: _ } => {
+            Some(Detail::SignatureNotYetValid { owner: text(owner), rtype: *rtype, at: *at })
+        }
+        Failure::SignatureMissing { owner, rtype, zone: _ } => {
+            Some(Detail::SignatureMissing { owner: text(owner), rtype: *rtype })
+        }
+        Failure::AliasLimit { owner } => Some(Detail::AliasLimit { owner: text(owner) }),
+        Failure::NoTrustAnchor { owner } => Some(Detail::NoTrustAnchor { owner: text(owner) }),
+        Failure::Malformed { question } => {
+            Some(Detail::MalformedReply { question: question_text(&question.name, question.rtype) })
+        }
+        // These two are about the resolver: say which.
+        Failure::EmptyReply { question } => account.server(question).map(|server| Detail::EmptyReply { server }),
+        Failure::ResolverStripsSignatures { anchor } => {
+            let keys = Question { name: anchor.clone(), rtype: Rtype::DNSKEY };
+            account.server(&keys).map(|server| Detail::ResolverStripsSignatures { server })
+        }
+        Failure::LookUp { question, failure: _ } => account.fault(question).map(|fault| fault.detail.clone()),
+        Failure::SignatureWrong { .. }
+        | Failure::NoKeyForSignature { .. }
+        | Failure::WrongSigner { .. }
+        | Failure::NoKeyForDs { .. }
+        | Failure::NoKeys { .. }
+        | Failure::Labels { .. }
+        | Failure::ProofMissing { .. }
+        | Failure::Nsec3Iterations { .. }
+        | Failure::Budget { .. } => None,
     };
-    let aliases: Vec<_> = chain.aliases.iter().map(|set| secure(set.times(now))).collect::<Result<_, Fault>>()?;
-    let answer = TlsaAnswer::from_chain(now, &aliases, secure(chain.last_times(now))?, end);
+    known.unwrap_or_else(|| Detail::Unproven(Arc::new(failure.clone())))
+}
+
+/// The answer of a chain whose AD bit is believed, and until when it is good.
+fn secure(chain: &Chain, rcode: OptRcode, now: UnixTime) -> Result<(TlsaAnswer, UnixTime), Fault> {
+    let link = |ttl: u32| {
+        let times = LinkTimes { ttl: ttl.min(MAX_AD_TTL), original_ttl: None, signature_expiry: None };
+        answer::Link { state: LinkState::Secure, times }
+    };
+    let (end, ttl) = match (&chain.tlsa, rcode) {
+        (None, OptRcode::NXDOMAIN) => (ChainEnd::Denied(DenialKind::Nxdomain), chain.denial_ttl()),
+        (None, _) => (ChainEnd::Denied(DenialKind::Nodata), chain.denial_ttl()),
+        (Some(_), OptRcode::NXDOMAIN) => return Err(Fault::malformed(&chain.end)),
+        (Some(tlsa), _) => {
+            // One more than can be usable, so that the core sees the excess and memory does not grow with it.
+            let records = tlsa.data.iter().take(MAX_RECORDS + 1).map(|data| TlsaRdata::from_wire(data)).collect();
+            (ChainEnd::Records { records, wildcard: None }, tlsa.ttl)
+        }
+    };
+    let aliases: Vec<_> = chain.aliases.iter().map(|set| link(set.ttl)).collect();
+    let answer = TlsaAnswer::from_chain(now, &aliases, link(ttl), end);
     let until = match &answer {
         TlsaAnswer::Secure(secure) => secure.valid_until,
         TlsaAnswer::Denied(denial) => denial.valid_until,
@@ -189,4 +261,14 @@ fn insecure_until(chain: &Chain, now: UnixTime) -> UnixTime {
 /// So much after `now`.
 pub(crate) fn later(now: UnixTime, by: Duration) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(by))
+}
+
+/// A name as logs and diagnosis show it: lower case, without final dot unless it is the root.
+pub(crate) fn text(name: &DnsName) -> Arc<str> {
+    Shown(name).to_string().into()
+}
+
+/// A question as logs and diagnosis show it.
+pub(crate) fn question_text(name: &DnsName, rtype: Rtype) -> Arc<str> {
+    format!("{} {rtype}", Shown(name)).into()
 }

@@ -1,43 +1,59 @@
 //! The resolver: memory, one look-up per name at a time, and the two ways to an answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use dance_core::answer::LookupFailure;
 use dance_core::name::OwnerName;
 use dance_core::policy::Pattern;
+use dance_dnssec::{Anchors, DnsName, Question, dns_name};
+use domain::base::iana::Rtype;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::adbit::AdBit;
-use crate::anchor::Anchors;
+use crate::anchors::{AnchorError, AnchorSource};
+use crate::breaker::Breaker;
 use crate::cache::Cache;
 use crate::config::{ConfigError, DnsMode, ResolverConfig};
 use crate::flight::Flights;
-use crate::outcome::{Fault, Outcome};
-use crate::reply::dns_name;
-use crate::run::{RUN, Run};
+use crate::metrics::LookupMetrics;
+use crate::outcome::{Fault, Outcome, question_text, text};
+use crate::prove::{End, Job, Prover, Trust};
 use crate::source::{Detail, Lookup, TlsaSource, Trace};
-use crate::upstream::Upstream;
-use crate::validate::Validation;
+use crate::upstream::{ExchangeLog, Upstream};
+use crate::zones::Zones;
 
 /// Looks up TLSA RRsets with recursive resolvers' help.
 ///
 /// Look-ups run in tasks of their own and end within the configured time. Several for one name at a time share one task; it is
 /// given up when the last of them is dropped.
+///
+/// Trust anchors from a file are read anew when the file has changed: it is looked at when a name is looked up that is not known, at most once a
+/// minute. A file that cannot be used changes nothing, and the log says so. [`reload_anchors`](Self::reload_anchors) does the same at once.
 pub struct Resolver {
     inner: Arc<Inner>,
-    flights: Flights<OwnerName, Lookup>,
 }
 
 struct Inner {
     config: ResolverConfig,
+    /// Held for a copy of the pointer, or its replacement.
+    ground: RwLock<Arc<Ground>>,
+    anchors: Option<AnchorSource>,
+    breaker: Breaker,
+    turns: Semaphore,
+    metrics: LookupMetrics,
+}
+
+/// What answers rest on, and what is known and under way on this ground: replaced as a whole.
+struct Ground {
     way: Way,
     cache: Cache,
-    turns: Semaphore,
+    flights: Flights<OwnerName, Lookup>,
 }
 
 enum Way {
-    Validate(Validation),
+    Validate { prover: Arc<Prover>, trust: Trust },
     AdBit(AdBit),
 }
 
@@ -49,16 +65,18 @@ impl Resolver {
     pub fn new(config: ResolverConfig) -> Result<Self, ConfigError> {
         let servers = config.check()?;
         let upstream = Arc::new(Upstream::new(&servers, config.resolver_ca.as_deref(), config.timeout)?);
-        let way = match config.mode {
+        let (way, anchors) = match config.mode {
             DnsMode::Validate => {
-                let anchors = Anchors::load(&config.trust_anchor).map_err(ConfigError::TrustAnchor)?;
-                Way::Validate(Validation::new(upstream, anchors))
+                let (source, anchors) = AnchorSource::new(config.trust_anchor.clone(), config.clock.now())
+                    .map_err(ConfigError::TrustAnchor)?;
+                (Way::validate(Arc::new(Prover::new(upstream)), anchors, &config), Some(source))
             }
-            DnsMode::AdBit => Way::AdBit(AdBit::new(upstream)),
+            DnsMode::AdBit => (Way::AdBit(AdBit::new(upstream)), None),
         };
-        let cache = Cache::new(config.answer_bytes());
+        let ground = RwLock::new(Arc::new(Ground::new(way, &config)));
         let turns = Semaphore::new(config.max_concurrent.min(Semaphore::MAX_PERMITS));
-        Ok(Self { inner: Arc::new(Inner { config, way, cache, turns }), flights: Flights::new() })
+        let (breaker, metrics) = (Breaker::default(), LookupMetrics::new());
+        Ok(Self { inner: Arc::new(Inner { config, ground, anchors, breaker, turns, metrics }) })
     }
 
     /// Its settings.
@@ -66,80 +84,166 @@ impl Resolver {
     pub fn config(&self) -> &ResolverConfig {
         &self.inner.config
     }
+
+    /// Reads the trust anchors from their file again. If they are others than before, everything that was known is forgotten, and look-ups
+    /// start from the new ones; those under way end on the old ones. Returns whether they are others. Reads a file: not for a runtime's worker threads.
+    ///
+    /// # Errors
+    /// The file cannot be used; nothing has changed.
+    pub fn reload_anchors(&self) -> Result<bool, AnchorError> {
+        self.inner.reread_anchors(AnchorSource::reread)
+    }
 }
 
 impl TlsaSource for Resolver {
     async fn lookup(&self, owner: &OwnerName) -> Lookup {
-        if let Some(known) = self.inner.known(owner) {
+        self.inner.notice_new_anchors().await;
+        let ground = self.inner.ground();
+        if let Some(known) = ground.known(owner, &self.inner.config) {
             return known;
         }
-        let flight = self.flights.join(owner.clone(), || {
-            let inner = Arc::clone(&self.inner);
-            let owner = owner.clone();
-            async move { inner.find(owner).await }
+        let flight = ground.flights.join(owner.clone(), || {
+            let (inner, ground, owner) = (Arc::clone(&self.inner), Arc::clone(&ground), owner.clone());
+            async move { inner.find(ground, owner).await }
         });
         flight.await
     }
 
     fn cached(&self, owner: &OwnerName) -> Option<Lookup> {
-        self.inner.known(owner)
+        // Without a copy: this is how most clients are known.
+        self.inner.ground.read().unwrap_or_else(PoisonError::into_inner).known(owner, &self.inner.config)
     }
 
     fn note_use(&self, owner: &OwnerName, admitted_by: &Pattern) {
-        // Once the zones' memory is there: `zones.mark(&dns_name(owner), group)` for the group that this returns.
-        self.inner.cache.note_use(owner, admitted_by, self.inner.config.clock.now());
+        let ground = self.inner.ground();
+        let group = ground.cache.note_use(owner, admitted_by, self.inner.config.clock.now());
+        if let (Some(group), Way::Validate { trust, .. }) = (group, &ground.way) {
+            trust.zones.mark(&dns_name(owner), group);
+        }
     }
 
     fn is_in_use(&self, owner: &OwnerName) -> bool {
-        self.inner.cache.is_in_use(owner)
+        self.inner.ground().cache.is_in_use(owner)
+    }
+}
+
+impl Way {
+    fn validate(prover: Arc<Prover>, anchors: Anchors, config: &ResolverConfig) -> Self {
+        let zones = Zones::new(config.zone_bytes(), config.clock.clone());
+        Self::Validate { prover, trust: Trust { anchors: Arc::new(anchors), zones } }
+    }
+}
+
+impl Ground {
+    fn new(way: Way, config: &ResolverConfig) -> Self {
+        Self { way, cache: Cache::new(config.answer_bytes()), flights: Flights::new() }
+    }
+
+    fn known(&self, owner: &OwnerName, config: &ResolverConfig) -> Option<Lookup> {
+        let outcome = self.cache.get(owner, config.clock.now())?;
+        Some(lookup(outcome, Trace { from_cache: true, ..Trace::default() }))
     }
 }
 
 impl Inner {
-    fn known(&self, owner: &OwnerName) -> Option<Lookup> {
-        let outcome = self.cache.get(owner, self.config.clock.now())?;
-        Some(lookup(outcome, 0, true))
+    fn ground(&self) -> Arc<Ground> {
+        // What is guarded is one pointer.
+        Arc::clone(&self.ground.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A look-up in a task of its own, so that a panic in the validator ends nothing but this look-up.
-    async fn find(self: Arc<Self>, owner: OwnerName) -> Lookup {
+    /// Looks whether the anchors' file has changed, if it is time to. Waits for the disk, in this one look-up; all others go on.
+    async fn notice_new_anchors(self: &Arc<Self>) {
+        if !self.anchors.as_ref().is_some_and(|source| source.is_due(self.config.clock.now())) {
+            return;
+        }
+        let inner = Arc::clone(self);
+        let reread = move || match inner.reread_anchors(AnchorSource::reread_if_touched) {
+            Ok(true) => tracing::info!("the trust anchors have changed: everything is looked up anew"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the trust anchors stay as they were"),
+        };
+        // It does not panic; were it to, the anchors stay as they were.
+        let _ = tokio::task::spawn_blocking(reread).await;
+    }
+
+    fn reread_anchors(
+        &self,
+        reread: fn(&AnchorSource, &dyn Fn(Anchors)) -> Result<bool, AnchorError>,
+    ) -> Result<bool, AnchorError> {
+        let Some(source) = &self.anchors else { return Ok(false) };
+        reread(source, &|anchors| {
+            let mut ground = self.ground.write().unwrap_or_else(PoisonError::into_inner);
+            if let Way::Validate { prover, .. } = &ground.way {
+                let way = Way::validate(Arc::clone(prover), anchors, &self.config);
+                *ground = Arc::new(Ground::new(way, &self.config));
+            }
+        })
+    }
+
+    /// A look-up in a task of its own: a panic in it ends nothing but this look-up, and those who share it are told that it failed instead of
+    /// panicking with it. That is cheap beside a question to the network.
+    async fn find(self: Arc<Self>, ground: Arc<Ground>, owner: OwnerName) -> Lookup {
         // Another look-up may have ended between the caller's look into the memory and now.
-        if let Some(known) = self.known(&owner) {
+        if let Some(known) = ground.known(&owner, &self.config) {
             return known;
         }
-        let run = Arc::new(Run::default());
+        let started = Instant::now();
+        let log = Arc::new(ExchangeLog::default());
         let work = {
-            let (inner, owner, run) = (Arc::clone(&self), owner.clone(), Arc::clone(&run));
-            RUN.scope(Arc::clone(&run), async move { inner.look_up(&owner, &run).await })
+            let (inner, ground, owner, log) = (Arc::clone(&self), Arc::clone(&ground), owner.clone(), Arc::clone(&log));
+            async move { inner.look_up(&ground, &dns_name(&owner), &log).await }
         };
-        let outcome = isolated(work).await.unwrap_or_else(|| {
-            let fault = Fault::failure(LookupFailure::Malformed, Detail::ValidatorFailed);
-            Outcome::fault(&dns_name(&owner), fault, self.config.clock.now())
-        });
-        self.cache.insert(owner, outcome.clone(), self.config.clock.now());
-        lookup(outcome, run.sent(), false)
+        let outcome = isolated(work)
+            .await
+            .unwrap_or_else(|| Outcome::fault(&dns_name(&owner), Fault::validator_failed(), self.config.clock.now()));
+        ground.cache.insert(owner, outcome.clone(), self.config.clock.now());
+        let exchanges = log.exchanges();
+        self.metrics.looked_up(&outcome.answer, &exchanges);
+        let (queries, exchanges, took) = (log.sent(), exchanges.into(), started.elapsed());
+        lookup(outcome, Trace { queries, exchanges, took, ..Trace::default() })
     }
 
-    async fn look_up(&self, owner: &OwnerName, run: &Run) -> Outcome {
-        let name = dns_name(owner);
+    async fn look_up(&self, ground: &Ground, name: &DnsName, log: &Arc<ExchangeLog>) -> Outcome {
         let clock = &self.config.clock;
-        let found = tokio::time::timeout(self.config.timeout, async {
-            let _turn = self.turns.acquire().await;
-            match &self.way {
-                Way::Validate(validation) => validation.look_up(&name, clock, run).await,
-                Way::AdBit(ad_bit) => ad_bit.look_up(&name, clock, run).await,
+        let deadline = Instant::now() + self.config.timeout;
+        let timed_out = |question: Option<Question>| {
+            let question = question.map(|question| question_text(&question.name, question.rtype));
+            Outcome::fault(name, Fault::failure(LookupFailure::Timeout, Detail::NoReply { question }), clock.now())
+        };
+        match &ground.way {
+            Way::Validate { prover, trust } => {
+                let admission = match self.breaker.admit(name) {
+                    Ok(admission) => admission,
+                    Err(suspended) => return Outcome::suspended(name, text(&suspended.zone), clock.now()),
+                };
+                let Ok(_turn) = timeout_at(deadline, self.turns.acquire()).await else { return timed_out(None) };
+                match prover.look_up(&Job { trust, name, clock, deadline, log }).await {
+                    End::Found { outcome, zone } => {
+                        admission.answered(zone.as_ref());
+                        outcome
+                    }
+                    End::TimeOut { question, zone } => {
+                        if let Some(zone) = &zone {
+                            admission.slow(zone);
+                        }
+                        timed_out(question)
+                    }
+                }
             }
-        });
-        found.await.unwrap_or_else(|_| {
-            let fault = Fault::failure(LookupFailure::Timeout, Detail::NoReply { question: run.asking() });
-            Outcome::fault(&name, fault, clock.now())
-        })
+            Way::AdBit(ad_bit) => {
+                let Ok(_turn) = timeout_at(deadline, self.turns.acquire()).await else { return timed_out(None) };
+                let found = timeout_at(deadline, ad_bit.look_up(name, clock, log)).await;
+                found.unwrap_or_else(|_| timed_out(Some(Question { name: name.clone(), rtype: Rtype::TLSA })))
+            }
+        }
     }
 }
 
-fn lookup(outcome: Outcome, queries: usize, from_cache: bool) -> Lookup {
-    let Outcome { answer, end, links, detail, good_until: _ } = outcome;
-    Lookup { answer, trace: Trace { final_owner: end, links, queries, from_cache, detail } }
+/// What was found, now or earlier; `trace` says how.
+fn lookup(outcome: Outcome, trace: Trace) -> Lookup {
+    let Outcome { answer, good_until, end, links, zones, wildcard, detail } = outcome;
+    let good_until = Some(good_until);
+    Lookup { answer, trace: Trace { final_owner: end, links, zones, wildcard, good_until, detail, ..trace } }
 }
 
 /// Runs `work` in a task of its own, which does not outlive the one that waits for it. `None` if it panicked.
@@ -147,7 +251,7 @@ async fn isolated<T: Send + 'static>(work: impl Future<Output = T> + Send + 'sta
     let mut task = AbortOnDrop(tokio::spawn(work));
     let result = (&mut task.0).await;
     if result.is_err() {
-        tracing::error!("the DNSSEC validator panicked; the look-up counts as failed");
+        tracing::error!("the validator panicked; the look-up counts as failed");
     }
     result.ok()
 }

@@ -3,14 +3,17 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dance_core::UnixTime;
 use dance_core::answer::{LinkState, TlsaAnswer};
 use dance_core::name::OwnerName;
 use dance_core::policy::Pattern;
-use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
+use dance_dnssec::{AnswerLink, Failure, Rrset};
+use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype, SecurityAlgorithm};
 
-use crate::upstream::TlsFailure;
+use crate::outcome::text;
+use crate::upstream::{Exchange, TlsFailure};
 
 /// Something that looks up TLSA RRsets in their DNSSEC validation state.
 pub trait TlsaSource: Send + Sync {
@@ -64,14 +67,24 @@ pub struct Lookup {
 }
 
 /// How an answer was found: for logs and diagnosis, never for a decision.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Trace {
     /// The name at the end of the alias chain, as far as it could be followed; lower case, without final dot.
     pub final_owner: Arc<str>,
     /// The links of the alias chain and, at its end, the TLSA RRset if there is one.
     pub links: Arc<[Link]>,
+    /// The chain of trust of all links, from the trust anchor down, each zone once; as far as it was proven. Empty in AD mode.
+    pub zones: Arc<[ZoneLink]>,
+    /// The wildcard that the records, or an alias on the way, were synthesised from; lower case, without final dot.
+    pub wildcard: Option<Arc<str>>,
+    /// When this, answer or failure, is forgotten, and looked up anew.
+    pub good_until: Option<UnixTime>,
     /// Queries that this look-up sent to resolvers; those that it shared with others count for the one that sent them.
     pub queries: usize,
+    /// Who was asked what, in the order in which it ended; the first 128 at most. None for an answer that was known already.
+    pub exchanges: Arc<[Exchange]>,
+    /// How long the look-up took; nothing for an answer that was known already.
+    pub took: Duration,
     /// The answer was known already: nothing was sent for it now.
     pub from_cache: bool,
     /// What was wrong, for Bogus and Indeterminate answers.
@@ -89,6 +102,84 @@ pub struct Link {
     pub signed: bool,
     /// Its validation state, where it is known for this link alone.
     pub state: Option<LinkState>,
+    /// Its TTL as received, in seconds.
+    pub ttl: u32,
+    /// It was synthesised from a wildcard.
+    pub wildcard: bool,
+    /// The signature that is valid, if one is.
+    pub signature: Option<Signature>,
+}
+
+/// A signature that is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// The zone whose key made it; lower case, without final dot unless it is the root.
+    pub signer: Arc<str>,
+    /// The key's tag (RFC 4034 appendix B).
+    pub key_tag: u16,
+    /// The key's algorithm.
+    pub algorithm: SecurityAlgorithm,
+    /// When the signature ends, or that of the wildcard's proof if it ends before.
+    pub expiry: UnixTime,
+}
+
+/// One signature in the chain of trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneLink {
+    /// The zone that it is about; lower case, without final dot unless it is the root.
+    pub zone: Arc<str>,
+    /// DS, signed by the zone above, or its denial by NSEC or NSEC3; DNSKEY, signed by the zone itself.
+    pub rtype: Rtype,
+    /// The tag of the key that signed (RFC 4034 appendix B).
+    pub key_tag: u16,
+    /// Its algorithm.
+    pub algorithm: SecurityAlgorithm,
+    /// When the signature ends.
+    pub expiry: UnixTime,
+}
+
+impl Link {
+    /// A link of which nothing but the resolver's word is known.
+    pub(crate) fn believed(set: &Rrset, state: Option<LinkState>) -> Self {
+        Self {
+            owner: text(&set.owner),
+            rtype: set.rtype,
+            signed: set.is_signed(),
+            state,
+            ttl: set.ttl,
+            wildcard: false,
+            signature: None,
+        }
+    }
+}
+
+impl From<&AnswerLink> for Link {
+    fn from(link: &AnswerLink) -> Self {
+        let signature = || {
+            Some(Signature {
+                signer: text(link.signer.as_ref()?),
+                key_tag: link.key_tag?,
+                algorithm: link.algorithm?,
+                expiry: link.expiry?,
+            })
+        };
+        Self {
+            owner: text(&link.owner),
+            rtype: link.rtype,
+            signed: link.signed,
+            state: link.state,
+            ttl: link.ttl,
+            wildcard: link.wildcard,
+            signature: signature(),
+        }
+    }
+}
+
+impl From<&dance_dnssec::ZoneLink> for ZoneLink {
+    fn from(link: &dance_dnssec::ZoneLink) -> Self {
+        let dance_dnssec::ZoneLink { zone, rtype, key_tag, algorithm, expiry } = link;
+        Self { zone: text(zone), rtype: *rtype, key_tag: *key_tag, algorithm: *algorithm, expiry: *expiry }
+    }
 }
 
 /// What was wrong with an answer. For the log and the administrator; a peer never sees it.
@@ -129,15 +220,13 @@ pub enum Detail {
         /// The resolver.
         server: SocketAddr,
     },
-    /// What the validator says.
-    Validator {
-        /// The extended error (RFC 8914).
-        code: ExtendedErrorCode,
-        /// Its words.
-        text: Arc<str>,
+    /// Any other reason why there is no proof.
+    Unproven(Arc<Failure>),
+    /// The zone's servers kept silent again and again.
+    ZoneSuspended {
+        /// The zone.
+        zone: Arc<str>,
     },
-    /// The validator says no more than that validation failed.
-    NotExplained,
     /// The resolver, whose word is taken (AD mode), reports that validation failed.
     ResolverSaysBogus {
         /// The extended error, unless it was found out by asking with checking disabled.
@@ -199,6 +288,23 @@ pub enum Detail {
     ValidatorFailed,
 }
 
+impl Detail {
+    /// Owner and type of the RRset at which the proof fails, if it does so at one.
+    #[must_use]
+    pub fn rrset(&self) -> Option<(Arc<str>, Rtype)> {
+        match self {
+            Self::SignatureExpired { owner, rtype, .. }
+            | Self::SignatureNotYetValid { owner, rtype, .. }
+            | Self::SignatureMissing { owner, rtype } => Some((Arc::clone(owner), *rtype)),
+            Self::Unproven(failure) => {
+                let (owner, rtype) = failure.rrset()?;
+                Some((text(owner), rtype))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Detail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -222,8 +328,12 @@ impl fmt::Display for Detail {
                 "the resolver {server} says that there is nothing, and proves nothing: where it does so for other names too, it filters \
                  or does not know DNSSEC: use another resolver"
             ),
-            Self::Validator { code, text } => write!(f, "{text} (extended error {})", code.to_int()),
-            Self::NotExplained => f.write_str("validation failed"),
+            Self::Unproven(failure) => failure.fmt(f),
+            Self::ZoneSuspended { zone } => write!(
+                f,
+                "the servers of the zone {zone} kept silent again and again, so nothing is asked of them for some seconds: its owner must \
+                 see to them"
+            ),
             Self::ResolverSaysBogus { code: Some(code) } => {
                 write!(f, "the resolver says that validation failed (extended error {}, {code})", code.to_int())
             }

@@ -244,9 +244,7 @@ impl TlsaSource for Stuck {
         if !self.fails.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
-        let links = Vec::new().into();
-        let trace = Trace { final_owner: "".into(), links, queries: 0, from_cache: false, detail: None };
-        Lookup { answer: TlsaAnswer::Indeterminate(LookupFailure::Servfail), trace }
+        Lookup { answer: TlsaAnswer::Indeterminate(LookupFailure::Servfail), trace: Trace::default() }
     }
 }
 

@@ -83,29 +83,32 @@ async fn those_who_stop_waiting() {
 // SEC-02: nothing goes on for clients that are all gone; whoever comes then starts anew.
 #[tokio::test]
 async fn all_stop_waiting() {
-    let other = "dev1.other.test";
+    let (name, other) = ("dev1.deep.example.test", "dev1.other.test");
     let world = world()
+        .zone(Zone::new("deep.example.test").tlsa(name, RECORD, 300))
         .zone(Zone::new("other.test").tlsa(other, RECORD, 300))
-        .fault_on_type(NAME, Rtype::TLSA, Fault::DelayedBy(Duration::from_millis(100)))
+        .fault_on_type(name, Rtype::TLSA, Fault::DelayedBy(Duration::from_millis(100)))
         .fault_on_type(other, Rtype::TLSA, Fault::DelayedBy(Duration::from_millis(200)))
         .start()
         .await
         .unwrap();
     let resolver = Arc::new(resolver(&world));
+    // The zone above is known, so nothing but the record is asked for at first.
+    assert_eq!(code(&resolver.lookup(&owner(NAME)).await), "S");
     let waiting = {
         let resolver = Arc::clone(&resolver);
-        tokio::spawn(async move { resolver.lookup(&owner(NAME)).await })
+        tokio::spawn(async move { resolver.lookup(&owner(name)).await })
     };
-    world.wait_for_tlsa(NAME).await;
+    world.wait_for_tlsa(name).await;
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
     // While another look-up waits, the answer to the first comes, and nobody is there to ask for the zone's keys.
     assert_eq!(code(&resolver.lookup(&owner(other)).await), "S");
     let of_zone = |zone: &str| world.queries().iter().filter(|query| query.name == zone).count();
-    assert_eq!((of_zone("example.test"), of_zone("other.test")), (0, 2));
-    assert!(resolver.cached(&owner(NAME)).is_none());
-    assert_eq!(code(&resolver.lookup(&owner(NAME)).await), "S");
-    assert_eq!(of_zone("example.test"), 2);
+    assert_eq!((of_zone("deep.example.test"), of_zone("other.test")), (0, 2));
+    assert!(resolver.cached(&owner(name)).is_none());
+    assert_eq!(code(&resolver.lookup(&owner(name)).await), "S");
+    assert_eq!(of_zone("deep.example.test"), 2);
 }
 
 // SEC-01, SEC-02: a zone that never answers takes its own clients' places, and nobody else's time.

@@ -44,8 +44,7 @@ impl Gate {
     }
 
     fn answer(&self) -> Lookup {
-        let links = Vec::new().into();
-        let trace = Trace { final_owner: "".into(), links, queries: 0, from_cache: self.known, detail: None };
+        let trace = Trace { from_cache: self.known, ..Trace::default() };
         Lookup { answer: TlsaAnswer::Denied(Denial { kind: DenialKind::Nxdomain, valid_until: now() }), trace }
     }
 }

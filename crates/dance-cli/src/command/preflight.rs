@@ -337,8 +337,8 @@ impl Refusal {
         match self.reason {
             Reason::TlsaAbsent => "publish the record of this credential, and wait until DNS delivers it:",
             Reason::DnssecInsecure => {
-                "sign the zone, and have its parent publish the DS record (a zone that is signed with algorithm 14, 15 or 16 alone \
-                 cannot be validated here)"
+                "sign the zone, and have its parent publish the DS record (a zone that is signed with algorithm 5, 7 or 16 alone counts \
+                 as unsigned here)"
             }
             Reason::DnssecBogus => "repair the zone's signatures; `dance resolve` shows each link",
             Reason::SanMismatch => {

@@ -10,7 +10,7 @@ use domain::base::iana::{OptRcode, Rtype};
 use tokio::time::Instant;
 
 use super::Question;
-use crate::reply::text;
+use crate::outcome::text;
 
 /// One question to one resolver, and what came of it. For logs and diagnosis.
 #[derive(Clone, Debug, PartialEq, Eq)]

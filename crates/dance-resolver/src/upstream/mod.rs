@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dance_dnssec::DnsName;
 use domain::base::Message;
 use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
 use futures_util::StreamExt as _;
@@ -31,7 +32,6 @@ pub use self::failure::TlsFailure;
 pub(crate) use self::message::Flags;
 use self::peer::Peer;
 use crate::config::ConfigError;
-use crate::reply::DnsName;
 use crate::server::Server;
 
 /// When a question without answer is sent to the same resolver again; the earlier one stays open, so a slow answer still counts. Longer
