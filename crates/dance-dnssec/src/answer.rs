@@ -123,6 +123,26 @@ impl Machine {
         }
     }
 
+    /// The best verdict by any signer; `None` if none of them is a zone.
+    fn judged_by(
+        &mut self,
+        signers: &Signers,
+        mut by: impl FnMut(&mut Self, &ZoneFact) -> Result<Judged, Failure>,
+    ) -> Option<Judged> {
+        let mut best: Option<Judged> = None;
+        for zone in &signers.zones {
+            let judged = by(self, zone).unwrap_or_else(|failure| Judged::failed(failure).under(zone));
+            if judged.state == LinkState::Secure {
+                return Some(judged);
+            }
+            if best.as_ref().is_none_or(|best| judged.state < best.state) {
+                best = Some(judged);
+            }
+        }
+        let unsigned = signers.unsigned.as_ref().map(Judged::insecure);
+        unsigned.or(best).or_else(|| signers.failure.clone().map(Judged::failed))
+    }
+
     /// Judges an RRset of the answer section. `None`: it must wait.
     pub(crate) fn judge(&mut self, set: &Rrset, authority: &[Rrset], present: Present<'_>) -> Option<Judged> {
         let mut names: Vec<&DnsName> = Vec::new();
@@ -132,23 +152,9 @@ impl Machine {
             }
         }
         let signers = self.signers(&set.owner, set.rtype, &names, present)?;
-        let mut best: Option<Judged> = None;
-        for zone in &signers.zones {
-            let judged = self
-                .judge_by(set, zone, authority, present)
-                .unwrap_or_else(|failure| Judged::failed(failure).under(zone));
-            if best.as_ref().is_none_or(|best| judged.state < best.state) {
-                best = Some(judged);
-            }
-        }
-        if let Some(secure) = best.take_if(|best| best.state == LinkState::Secure) {
-            return Some(secure);
-        }
-        if let Some(unsigned) = &signers.unsigned {
-            return Some(Judged::insecure(unsigned));
-        }
-        if let Some(judged) = best.or_else(|| signers.failure.map(Judged::failed)) {
-            return Some(judged);
+        let judged = self.judged_by(&signers, |machine, zone| machine.judge_by(set, zone, authority, present));
+        if judged.is_some() {
+            return judged;
         }
         self.unsigned(&set.owner, present, |zone| {
             let (owner, rtype) = (set.owner.clone(), set.rtype);
@@ -179,15 +185,12 @@ impl Machine {
         let no_closer = self
             .ledger
             .hashing(|hashes| denial::no_closer(zone.name(), &proven.proofs, &set.owner, valid.labels, hashes));
-        let (owner, rtype, zone) = (set.owner.clone(), set.rtype, zone.name().clone());
+        let (owner, rtype) = (set.owner.clone(), set.rtype);
         match no_closer {
             NoCloser::Proven => {}
             NoCloser::Insecure => judged.state = LinkState::Insecure,
-            NoCloser::Nothing => {
-                let missing = || Failure::ProofMissing { owner, rtype, zone, what: Unproven::NoCloserName };
-                return Err(proven.fault.unwrap_or_else(missing));
-            }
-            NoCloser::TooMany => return Err(Failure::Nsec3Iterations { owner, rtype, zone }),
+            NoCloser::Nothing => return Err(proven.unproven(&owner, rtype, zone, Unproven::NoCloserName)),
+            NoCloser::TooMany => return Err(Failure::Nsec3Iterations { owner, rtype, zone: zone.name().clone() }),
             NoCloser::TooCostly => return Err(Failure::Budget { owner, rtype, kind: BudgetKind::Nsec3Hashes }),
         }
         judged.window = judged.window.and(proven.window());
@@ -211,22 +214,9 @@ impl Machine {
         // The zone of the name is the deepest.
         names.sort_by_key(|name| std::cmp::Reverse(name.label_count()));
         let signers = self.signers(&chain.end, Rtype::TLSA, &names, present)?;
-        let mut best: Option<Judged> = None;
-        for zone in &signers.zones {
-            let judged =
-                self.deny_by(chain, zone, present).unwrap_or_else(|failure| Judged::failed(failure).under(zone));
-            if best.as_ref().is_none_or(|best| judged.state < best.state) {
-                best = Some(judged);
-            }
-        }
-        if let Some(secure) = best.take_if(|best| best.state == LinkState::Secure) {
-            return Some(secure);
-        }
-        if let Some(unsigned) = &signers.unsigned {
-            return Some(Judged::insecure(unsigned));
-        }
-        if let Some(judged) = best.or_else(|| signers.failure.map(Judged::failed)) {
-            return Some(judged);
+        let judged = self.judged_by(&signers, |machine, zone| machine.deny_by(chain, zone, present));
+        if judged.is_some() {
+            return judged;
         }
         let is_empty = chain.authority.is_empty() && chain.aliases.is_empty();
         self.unsigned(&chain.end, present, |zone| match is_empty {
@@ -247,10 +237,7 @@ impl Machine {
             Denied::Nodata => Found::Nodata,
             Denied::Nxdomain => Found::Nxdomain,
             Denied::Insecure => return Ok(Judged::insecure(zone)),
-            Denied::Nothing => {
-                let (zone, what) = (zone.name().clone(), Unproven::Denial);
-                return Err(proven.fault.unwrap_or(Failure::ProofMissing { owner, rtype, zone, what }));
-            }
+            Denied::Nothing => return Err(proven.unproven(&owner, rtype, zone, Unproven::Denial)),
             Denied::TooMany => return Err(Failure::Nsec3Iterations { owner, rtype, zone: zone.name().clone() }),
             Denied::TooCostly => return Err(Failure::Budget { owner, rtype, kind: BudgetKind::Nsec3Hashes }),
         };

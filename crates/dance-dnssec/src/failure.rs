@@ -198,9 +198,7 @@ impl Failure {
             | Self::ResolverStripsSignatures { .. } => None,
         }
     }
-}
 
-impl Failure {
     /// Owner and type of the RRset at which the proof fails, if it does so at one.
     #[must_use]
     pub const fn rrset(&self) -> Option<(&DnsName, Rtype)> {

@@ -6,8 +6,9 @@ use domain::base::iana::Rtype;
 use crate::budget::{BudgetKind, MAX_PROOFS};
 use crate::denial::Proofs;
 use crate::fact::{Window, ZoneFact};
-use crate::failure::Failure;
+use crate::failure::{Failure, Unproven};
 use crate::message::Rrset;
+use crate::question::DnsName;
 use crate::signature::{Ledger, Valid, verify_exact};
 
 /// What a reply proves by records of one zone.
@@ -60,6 +61,12 @@ impl Proven {
     /// When all signatures over the records are valid.
     pub(crate) fn window(&self) -> Window {
         self.valid.map_or(Window::ALWAYS, |valid| valid.window)
+    }
+
+    /// That something about `owner` is not proven: if a record does not count, why, which tells more.
+    pub(crate) fn unproven(self, owner: &DnsName, rtype: Rtype, zone: &ZoneFact, what: Unproven) -> Failure {
+        let missing = || Failure::ProofMissing { owner: owner.clone(), rtype, zone: zone.name().clone(), what };
+        self.fault.unwrap_or_else(missing)
     }
 
     fn add(&mut self, zone: &ZoneFact, set: &Rrset, valid: Valid) {

@@ -106,87 +106,112 @@ fn try_delegation(
     now: UnixTime,
     ledger: &mut Ledger,
 ) -> Result<Delegation, Failure> {
-    let keys = zone.keys();
-    let mut ground = Ground::of(zone);
     let at = |rtype| sections.answer.iter().find(move |set| set.rtype == rtype && set.owner == *name);
     if let Some(set) = at(Rtype::DS).filter(|set| !set.data.is_empty()) {
-        let valid = verify_exact(set, zone.name(), &keys, now, ledger)?;
-        ground.add(name, Rtype::DS, set.ttl, &valid);
-        let ds = usable(set);
-        if ds.is_empty() {
-            return Ok(Delegation::Settled(ground.fact(name, Kind::Unsigned, now)));
-        }
-        if zone.depth() >= ledger.budget.zones {
-            return Err(Failure::Budget { owner: name.clone(), rtype: Rtype::DS, kind: BudgetKind::Zones });
-        }
-        let Ground { window, ttl, chain } = ground;
-        return Ok(Delegation::Signed(Cut { name: name.clone(), window, ds, ttl, chain }));
+        return by_ds(zone, set, now, ledger);
     }
-    // An alias: nothing else may stand where a CNAME is, and nothing at all below a DNAME.
-    let dname = |set: &&Rrset| {
+    let is_dname = |set: &&Rrset| {
         set.rtype == Rtype::DNAME
             && set.owner != *name
             && name.ends_with(&set.owner)
             && set.owner.ends_with(zone.name())
     };
-    if let Some(set) = sections.answer.iter().find(dname) {
-        let valid = verify_exact(set, zone.name(), &keys, now, ledger)?;
-        ground.add(name, Rtype::DS, set.ttl, &valid);
-        return Ok(Delegation::Settled(ground.fact(name, Kind::NotAZone, now)));
-    }
-    let cname = match at(Rtype::CNAME) {
-        Some(set) => Some((set, verify(set, zone.name(), &keys, now, ledger)?)),
-        None => None,
+    let dname = sections.answer.iter().find(is_dname);
+    let fact = match (dname, at(Rtype::CNAME)) {
+        (Some(dname), _) => by_dname(zone, name, dname, now, ledger)?,
+        (None, Some(cname)) => by_cname(zone, cname, &sections.authority, now, ledger)?,
+        (None, None) => by_denial(zone, name, &sections.authority, now, ledger)?,
     };
-    let unproven =
-        |what| Failure::ProofMissing { owner: name.clone(), rtype: Rtype::DS, zone: zone.name().clone(), what };
-    let too_many = || Failure::Nsec3Iterations { owner: name.clone(), rtype: Rtype::DS, zone: zone.name().clone() };
-    let too_costly = || Failure::Budget { owner: name.clone(), rtype: Rtype::DS, kind: BudgetKind::Nsec3Hashes };
-    let proven = match &cname {
-        Some((set, valid)) if !valid.is_wildcard(&set.owner) => Proven::default(),
-        _ => Proven::gather(&sections.authority, zone, now, ledger)?,
-    };
-    let denied = match &cname {
-        Some((set, valid)) => {
-            ground.add(name, Rtype::DS, set.ttl, valid);
-            match valid.is_wildcard(&set.owner) {
-                false => Ok(CutDenial::NotACut),
-                true => ledger
-                    .hashing(|hashes| denial::no_closer(zone.name(), &proven.proofs, name, valid.labels, hashes))
-                    .into_cut()
-                    .ok_or(Unproven::NoCloserName),
-            }
-        }
-        None => match ledger.hashing(|hashes| denial::cut(zone.name(), &proven.proofs, name, hashes)) {
-            CutDenial::Nothing => Err(Unproven::NoDelegation),
-            denied => Ok(denied),
-        },
-    };
-    ground.add_proofs(name, &proven);
-    let kind = match denied {
-        Ok(CutDenial::InsecureCut | CutDenial::OptOut) => Kind::Unsigned,
-        Ok(CutDenial::NotACut) => Kind::NotAZone,
-        Ok(CutDenial::TooMany) => return Err(too_many()),
-        Ok(CutDenial::TooCostly) => return Err(too_costly()),
-        Ok(CutDenial::Nothing) => return Err(unproven(Unproven::NoDelegation)),
-        // A proof whose signature is not valid tells more than that it is missing.
-        Err(what) => return Err(proven.fault.unwrap_or_else(|| unproven(what))),
-    };
-    Ok(Delegation::Settled(ground.fact(name, kind, now)))
+    Ok(Delegation::Settled(fact))
 }
 
-impl NoCloser {
-    /// What it means for a name that an alias is expanded for.
-    fn into_cut(self) -> Option<CutDenial> {
-        match self {
-            Self::Proven => Some(CutDenial::NotACut),
-            // There may be an unsigned delegation in the span.
-            Self::Insecure => Some(CutDenial::OptOut),
-            Self::TooMany => Some(CutDenial::TooMany),
-            Self::TooCostly => Some(CutDenial::TooCostly),
-            Self::Nothing => None,
-        }
+/// A delegation with DS records.
+fn by_ds(zone: &ZoneFact, set: &Rrset, now: UnixTime, ledger: &mut Ledger) -> Result<Delegation, Failure> {
+    let valid = verify_exact(set, zone.name(), &zone.keys(), now, ledger)?;
+    let name = &set.owner;
+    let mut ground = Ground::of(zone);
+    ground.add(name, Rtype::DS, set.ttl, &valid);
+    let ds = usable(set);
+    if ds.is_empty() {
+        return Ok(Delegation::Settled(ground.fact(name, Kind::Unsigned, now)));
     }
+    if zone.depth() >= ledger.budget.zones {
+        return Err(Failure::Budget { owner: name.clone(), rtype: Rtype::DS, kind: BudgetKind::Zones });
+    }
+    let Ground { window, ttl, chain } = ground;
+    Ok(Delegation::Signed(Cut { name: name.clone(), window, ds, ttl, chain }))
+}
+
+/// Below a DNAME there is nothing, so no zone (RFC 6672 section 2.4).
+fn by_dname(
+    zone: &ZoneFact,
+    name: &DnsName,
+    dname: &Rrset,
+    now: UnixTime,
+    ledger: &mut Ledger,
+) -> Result<Fact, Failure> {
+    let valid = verify_exact(dname, zone.name(), &zone.keys(), now, ledger)?;
+    let mut ground = Ground::of(zone);
+    ground.add(name, Rtype::DS, dname.ttl, &valid);
+    Ok(ground.fact(name, Kind::NotAZone, now))
+}
+
+/// Where an alias is there is nothing else, so no zone (RFC 2181 section 10.1); where a wildcard makes one, there is no name.
+fn by_cname(
+    zone: &ZoneFact,
+    cname: &Rrset,
+    authority: &[Rrset],
+    now: UnixTime,
+    ledger: &mut Ledger,
+) -> Result<Fact, Failure> {
+    let name = &cname.owner;
+    let valid = verify(cname, zone.name(), &zone.keys(), now, ledger)?;
+    let mut ground = Ground::of(zone);
+    ground.add(name, Rtype::DS, cname.ttl, &valid);
+    if !valid.is_wildcard(name) {
+        return Ok(ground.fact(name, Kind::NotAZone, now));
+    }
+    let proven = Proven::gather(authority, zone, now, ledger)?;
+    ground.add_proofs(name, &proven);
+    let kind = match ledger.hashing(|hashes| denial::no_closer(zone.name(), &proven.proofs, name, valid.labels, hashes))
+    {
+        NoCloser::Proven => Kind::NotAZone,
+        // There may be an unsigned delegation in the span.
+        NoCloser::Insecure => Kind::Unsigned,
+        NoCloser::Nothing => return Err(proven.unproven(name, Rtype::DS, zone, Unproven::NoCloserName)),
+        NoCloser::TooMany => return Err(too_many(name, zone)),
+        NoCloser::TooCostly => return Err(too_costly(name)),
+    };
+    Ok(ground.fact(name, kind, now))
+}
+
+/// No DS: a delegation without, or no delegation.
+fn by_denial(
+    zone: &ZoneFact,
+    name: &DnsName,
+    authority: &[Rrset],
+    now: UnixTime,
+    ledger: &mut Ledger,
+) -> Result<Fact, Failure> {
+    let proven = Proven::gather(authority, zone, now, ledger)?;
+    let kind = match ledger.hashing(|hashes| denial::cut(zone.name(), &proven.proofs, name, hashes)) {
+        CutDenial::InsecureCut | CutDenial::OptOut => Kind::Unsigned,
+        CutDenial::NotACut => Kind::NotAZone,
+        CutDenial::Nothing => return Err(proven.unproven(name, Rtype::DS, zone, Unproven::NoDelegation)),
+        CutDenial::TooMany => return Err(too_many(name, zone)),
+        CutDenial::TooCostly => return Err(too_costly(name)),
+    };
+    let mut ground = Ground::of(zone);
+    ground.add_proofs(name, &proven);
+    Ok(ground.fact(name, kind, now))
+}
+
+fn too_many(name: &DnsName, zone: &ZoneFact) -> Failure {
+    Failure::Nsec3Iterations { owner: name.clone(), rtype: Rtype::DS, zone: zone.name().clone() }
+}
+
+fn too_costly(name: &DnsName) -> Failure {
+    Failure::Budget { owner: name.clone(), rtype: Rtype::DS, kind: BudgetKind::Nsec3Hashes }
 }
 
 /// The DS records that count: of supported algorithm and digest, and SHA-1 only where there is nothing better (RFC 4509 section 3).

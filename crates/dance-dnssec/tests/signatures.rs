@@ -168,7 +168,7 @@ async fn signatures_end_between_two_steps() {
     assert!(matches!(proof.failure, Some(Failure::SignatureExpired { .. })), "{proof:?}");
 }
 
-// SRV-11, DNS-01: whatever RDATA is signed is authentic; whether it is usable is not decided here.
+// DNS-01: whatever RDATA is signed is authentic; whether it is usable is not decided here.
 #[tokio::test]
 async fn short_records_and_other_case() {
     let text =
@@ -335,7 +335,7 @@ async fn budgets() {
     assert_eq!(limited(DEV, &|budget| budget.failed_units = 3), Some(BudgetKind::FailedUnits));
 }
 
-// SEC-04, DNS-01: what a resolver that knows no DNSSEC does is told apart from what a zone does.
+// DNS-01: what a resolver that knows no DNSSEC does is told apart from what a zone does.
 #[tokio::test]
 async fn resolvers_that_drop_signatures() {
     let world = world(example()).await;
