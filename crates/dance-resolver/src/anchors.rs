@@ -36,6 +36,9 @@ struct Seen {
 /// What changes when somebody replaces or writes a file.
 type Stamp = (SystemTime, u64);
 
+/// [`AnchorSource::reread`] or [`AnchorSource::reread_if_touched`].
+pub(crate) type Reread = fn(&AnchorSource, &dyn Fn(Anchors)) -> Result<bool, AnchorError>;
+
 impl AnchorSource {
     /// Reads and checks them.
     pub(crate) fn new(source: TrustAnchorSource, now: UnixTime) -> Result<(Self, Anchors), AnchorError> {

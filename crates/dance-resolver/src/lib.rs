@@ -23,7 +23,8 @@
 //! * The resolvers must be recursive, and must deliver DNSSEC records in mode `Validate`.
 //! * QNAME minimisation is the recursive resolver's to do.
 //! * Trust anchors follow their file, not a rollover by themselves (RFC 5011): `docs/trust-anchors.md` says why.
-//! * A look-up under way holds a socket for each question: allow the process as many open files as six times the look-ups in flight, and some more.
+//! * A look-up under way holds a socket for each question: allow the process [`QUESTIONS_AT_ONCE`] open files for each look-up in flight, and
+//!   some more.
 
 #![forbid(unsafe_code)]
 
@@ -60,6 +61,7 @@ pub use limits::{
     MAX_IN_FLIGHT_PER_ENTRY, network,
 };
 pub use paths::path_builder;
+pub use prove::QUESTIONS_AT_ONCE;
 pub use resolver::Resolver;
 pub use server::{DNS_PORT, DOT_PORT, Server, ServerError, TlsTrust, Transport};
 pub use source::{Detail, Link, Lookup, Signature, TlsaSource, Trace, ZoneLink};

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::adbit::AdBit;
-use crate::anchors::{AnchorError, AnchorSource};
+use crate::anchors::{AnchorError, AnchorSource, Reread};
 use crate::breaker::Breaker;
 use crate::cache::Cache;
 use crate::config::{ConfigError, DnsMode, ResolverConfig};
@@ -166,10 +166,7 @@ impl Inner {
         let _ = tokio::task::spawn_blocking(reread).await;
     }
 
-    fn reread_anchors(
-        &self,
-        reread: fn(&AnchorSource, &dyn Fn(Anchors)) -> Result<bool, AnchorError>,
-    ) -> Result<bool, AnchorError> {
+    fn reread_anchors(&self, reread: Reread) -> Result<bool, AnchorError> {
         let Some(source) = &self.anchors else { return Ok(false) };
         reread(source, &|anchors| {
             let mut ground = self.ground.write().unwrap_or_else(PoisonError::into_inner);

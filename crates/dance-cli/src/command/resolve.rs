@@ -249,9 +249,16 @@ impl Report {
     fn print_text(&self, asked: &ClientName) -> Result<(), Error> {
         self.print_verdict(asked)?;
         section("The answer:", &self.links.iter().map(Link::row).collect::<Vec<_>>())?;
-        section("The chain of trust, from the anchor down:", &self.zones.iter().map(Zone::row).collect::<Vec<_>>())?;
+        let chain: Vec<_> = self.zones.iter().map(|link| link.row(self.ends_at(link))).collect();
+        section("The chain of trust, from the anchor down:", &chain)?;
         section("Asked:", &self.exchanges.iter().map(Exchange::row).collect::<Vec<_>>())?;
         output::print(format_args!("{} queries in {}", self.queries, Milliseconds(self.milliseconds)))
+    }
+
+    /// Whether the chain ends at this link: what the zone above says is that there are no keys below, or none of an algorithm that counts.
+    fn ends_at(&self, link: &Zone) -> bool {
+        let has_keys = |other: &Zone| other.zone == link.zone && other.r#type == "DNSKEY";
+        self.state == state_name(LinkState::Insecure) && !self.zones.iter().any(has_keys)
     }
 
     fn print_verdict(&self, asked: &ClientName) -> Result<(), Error> {
@@ -350,9 +357,10 @@ impl From<&ZoneLink> for Zone {
 }
 
 impl Zone {
-    fn row(&self) -> [String; 4] {
-        let signed = key(self.key_tag, self.algorithm);
-        [self.zone.clone(), self.r#type.clone(), signed, until(self.expires.as_deref())]
+    fn row(&self, is_end: bool) -> [String; 4] {
+        let rtype = if is_end { "DS: none that counts".to_owned() } else { self.r#type.clone() };
+        let signed = format!("signed by {}", key(self.key_tag, self.algorithm));
+        [self.zone.clone(), rtype, signed, until(self.expires.as_deref())]
     }
 }
 
@@ -393,7 +401,10 @@ impl Exchange {
 }
 
 fn key(tag: u16, algorithm: u8) -> String {
-    format!("key {tag} ({})", SecurityAlgorithm::from_int(algorithm))
+    match SecurityAlgorithm::from_int(algorithm).to_mnemonic_str() {
+        Some(name) => format!("key {tag} ({name})"),
+        None => format!("key {tag} (algorithm {algorithm})"),
+    }
 }
 
 fn until(expires: Option<&str>) -> String {
