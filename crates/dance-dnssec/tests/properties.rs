@@ -11,44 +11,29 @@ mod checker;
 mod forger;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use bytes::Bytes;
-use checker::{Checker, Labels, Pool};
-use dance_core::UnixTime;
-use dance_core::answer::{LinkState, LookupFailure, MAX_CACHE};
-use dance_dnssec::{Anchors, Budget, DnsName, Found, Known, MAX_QUESTIONS, Proof, Proving, Question, Step, ZoneFact};
+use checker::Pool;
+use checker::look_up::Trust;
+use checker::recorded::replay;
+use checker::truth::{Truth, truths};
+use dance_core::answer::LinkState;
+use dance_dnssec::{DnsName, Known, Proof, Question, ZoneFact};
 use dance_testkit::{Delegation, Denial, KeyKind, KeyRole, SignedWorld, Zone};
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::HEXLOWER;
+use domain::base::MessageBuilder;
 use domain::base::iana::Rtype;
-use domain::base::{Message, MessageBuilder};
 use forger::{Evil, Forger, Random};
-
-/// What is so about a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Truth {
-    /// These records, as RDATA in hexadecimal.
-    Records(BTreeSet<Vec<u8>>),
-    Nxdomain,
-    Nodata,
-    Insecure,
-    /// The attacker's own.
-    Evil,
-}
 
 /// The TLSA record of the name with this number.
 fn tlsa(number: u8) -> String {
     format!("3 1 1 {}", HEXLOWER.encode(&[number; 32]))
 }
 
-fn records(numbers: &[u8]) -> Truth {
-    let rdata = |&number: &u8| [&[3, 1, 1][..], &[number; 32]].concat();
-    Truth::Records(numbers.iter().map(rdata).collect())
-}
-
-/// The world, and what is so in it.
+/// The world of which [`truths`] tells.
 fn zones(evil: &Evil) -> Vec<Zone> {
     vec![
         Zone::new("test"),
@@ -59,6 +44,8 @@ fn zones(evil: &Evil) -> Vec<Zone> {
             .tlsa("*._wild.example.test", tlsa(4), 300)
             .tlsa("exact._wild.example.test", tlsa(5), 300)
             .text("nodata._device 300 IN TXT here")
+            .text("*._wtxt 300 IN TXT here")
+            .tlsa("exact._wtxt.example.test", tlsa(6), 300)
             .cname("alias._device.example.test", "dev1._device.example.test", 300)
             .cname("xzone._device.example.test", "dev1._device.ed.test", 300)
             .cname("tonx._device.example.test", "nx._device.ed.test", 300)
@@ -99,51 +86,8 @@ fn zones(evil: &Evil) -> Vec<Zone> {
     ]
 }
 
-fn truths() -> Vec<(&'static str, Truth)> {
-    vec![
-        ("dev1._device.example.test", records(&[1])),
-        ("dev2._device.example.test", records(&[2, 3])),
-        ("foo._wild.example.test", records(&[4])),
-        ("exact._wild.example.test", records(&[5])),
-        ("nodata._device.example.test", Truth::Nodata),
-        ("_device.example.test", Truth::Nodata),
-        ("nx._device.example.test", Truth::Nxdomain),
-        ("alias._device.example.test", records(&[1])),
-        ("xzone._device.example.test", records(&[11])),
-        ("tonx._device.example.test", Truth::Nxdomain),
-        ("toinsec._device.example.test", Truth::Insecure),
-        ("foo._wcname.example.test", records(&[11])),
-        ("dev1._device.dn.example.test", records(&[11])),
-        ("foo._wild.dn.example.test", records(&[12])),
-        ("dev1._device.ed.test", records(&[11])),
-        ("foo._wild.ed.test", records(&[12])),
-        ("exact._wild.ed.test", records(&[13])),
-        ("nodata._device.ed.test", Truth::Nodata),
-        ("a.b.nx._device.ed.test", Truth::Nxdomain),
-        ("dev1._device.rsa.test", records(&[21])),
-        ("nx._device.rsa.test", Truth::Nxdomain),
-        ("dev1._device.roles.test", records(&[31])),
-        ("nx._device.roles.test", Truth::Nxdomain),
-        ("dev1._device.optout.test", records(&[41])),
-        ("nodata._device.optout.test", Truth::Nodata),
-        ("nx._device.optout.test", Truth::Insecure),
-        ("dev1._device.unsig.optout.test", Truth::Insecure),
-        ("dev1._device.plain.test", Truth::Insecure),
-        ("nx._device.plain.test", Truth::Insecure),
-        ("tosec._device.plain.test", Truth::Insecure),
-        ("dev1._device.island.test", Truth::Insecure),
-        ("nosuch.test", Truth::Nxdomain),
-        ("dev1._device.evil.test", Truth::Evil),
-        ("foo._wild.evil.test", Truth::Evil),
-    ]
-}
-
 fn name(text: &str) -> DnsName {
     text.parse().unwrap()
-}
-
-fn labels(name: &DnsName) -> Labels {
-    Labels::from_octets(name.as_slice())
 }
 
 /// The memory of a resolver.
@@ -158,8 +102,7 @@ impl Known for Memory {
 
 struct Setting {
     world: SignedWorld,
-    anchors: Arc<Anchors>,
-    checker_anchors: Vec<(Labels, u16, Vec<u8>)>,
+    trust: Trust,
     genuine: RefCell<BTreeMap<(DnsName, Rtype), Vec<u8>>>,
     now: u64,
 }
@@ -168,19 +111,9 @@ impl Setting {
     async fn start(evil: &Evil) -> Self {
         let builder = zones(evil).into_iter().fold(SignedWorld::builder(), |builder, zone| builder.zone(zone));
         let world = builder.start().await.unwrap();
-        let anchors = Arc::new(Anchors::parse(world.trust_anchor_text()).unwrap());
-        let checker_anchors = world.trust_anchor_text().lines().map(|line| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            let [".", _, "IN", "DNSKEY", flags, protocol, algorithm, key @ ..] = fields.as_slice() else {
-                panic!("{line}")
-            };
-            let mut rdata = flags.parse::<u16>().unwrap().to_be_bytes().to_vec();
-            rdata.extend([protocol, algorithm].map(|field| field.parse::<u8>().unwrap()));
-            rdata.extend(BASE64.decode(key.concat().as_bytes()).unwrap());
-            (Labels::from_octets(&[0]), checker::DNSKEY, rdata)
-        });
+        let trust = Trust::parse(world.trust_anchor_text());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        Self { anchors, checker_anchors: checker_anchors.collect(), genuine: RefCell::default(), now, world }
+        Self { trust, genuine: RefCell::default(), now, world }
     }
 
     /// The world's answer.
@@ -204,76 +137,23 @@ impl Setting {
         answer.clone()
     }
 
-    /// One look-up, over messages that `tamper` has had in its hands; they go into the pool.
+    /// One look-up from memory and over messages that `tamper` has had in its hands, checked.
     fn prove(
         &self,
-        owner: &str,
+        (owner, truth): &(&str, Truth),
         now: u64,
-        memory: &Memory,
-        pool: &mut Pool,
+        (memory, pool): (&Memory, &mut Pool),
+        case: &str,
         mut tamper: impl FnMut(&Question, Vec<u8>) -> Option<Vec<u8>>,
     ) -> Proof {
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
-        let mut proving = Proving::new(self.anchors.clone(), name(owner), Budget::default());
-        let mut waiting: Vec<Question> = Vec::new();
-        let mut asked = HashSet::new();
-        let proof = loop {
-            match proving.step(now, memory) {
-                Step::Done(proof) => break *proof,
-                Step::Ask(questions) => {
-                    for question in questions {
-                        assert!(asked.insert(question.clone()), "{owner}: asked twice for {question}");
-                        assert!(asked.len() <= MAX_QUESTIONS, "{owner}: asks for ever");
-                        waiting.push(question);
-                    }
-                }
-            }
-            assert!(!waiting.is_empty(), "{owner}: waits for nothing");
-            let question = waiting.remove(0);
-            match tamper(&question, self.genuine(&question.name, question.rtype)) {
-                Some(octets) => {
-                    pool.add(&octets);
-                    match Message::from_octets(Bytes::from(octets)) {
-                        Ok(message) if matches!(message.header().rcode().to_int(), 0 | 3) => {
-                            proving.reply(&question, &message);
-                        }
-                        Ok(_) => proving.failed(&question, LookupFailure::Servfail),
-                        Err(_) => proving.failed(&question, LookupFailure::Malformed),
-                    }
-                }
-                None => proving.failed(&question, LookupFailure::Timeout),
-            }
-        };
-        for fact in proving.learnt() {
+        let owner = name(owner);
+        let answer = |question: &Question| tamper(question, self.genuine(&question.name, question.rtype));
+        let (proof, learnt) = self.trust.look_up(&owner, now, memory, pool, answer);
+        for fact in learnt {
             memory.0.borrow_mut().insert(fact.name().clone(), fact);
         }
+        self.trust.check(&owner, truth, now, &proof, pool, case);
         proof
-    }
-
-    /// That a verdict is no better than the truth, and that the checker finds the chain too.
-    fn check(&self, owner: &str, truth: &Truth, now: u64, proof: &Proof, pool: &Pool, case: &str) {
-        let valid_until = proof.valid_until.as_secs();
-        let found = match (&proof.state, &proof.found) {
-            (LinkState::Secure, Found::Records(found)) => {
-                let found: BTreeSet<Vec<u8>> = found.iter().map(|record| record.as_wire().to_vec()).collect();
-                let (from, to) = (labels(&name(owner)), labels(&proof.owner));
-                for at in [now, valid_until] {
-                    let checker = Checker::new(pool, &self.checker_anchors, u32::try_from(at).unwrap());
-                    assert!(checker.confirms(&from, &to, &found), "{case}: no chain at {at}, now is {now}: {proof:?}");
-                }
-                Truth::Records(found)
-            }
-            (LinkState::Secure, Found::Nxdomain) => Truth::Nxdomain,
-            (LinkState::Secure, Found::Nodata) => Truth::Nodata,
-            (LinkState::Insecure, Found::Nothing) => Truth::Insecure,
-            (LinkState::Bogus | LinkState::Indeterminate, Found::Nothing) => {
-                assert!(proof.failure.is_some(), "{case}: no reason: {proof:?}");
-                return;
-            }
-            _ => panic!("{case}: neither fish nor fowl: {proof:?}"),
-        };
-        assert!(now <= valid_until && valid_until <= now + MAX_CACHE.as_secs(), "{case}: {proof:?}");
-        assert!(*truth == Truth::Evil || found == *truth, "{case}: the truth is {truth:?}, not {proof:?}");
     }
 }
 
@@ -281,15 +161,13 @@ impl Setting {
 #[tokio::test]
 async fn what_is_so_is_proven() {
     let setting = Setting::start(&Evil::new()).await;
-    for (owner, truth) in truths() {
+    for known in truths() {
         let (memory, mut pool) = (Memory::default(), Pool::default());
-        let mut now = setting.now;
         // The second time from memory, and a minute later.
-        for case in [format!("{owner}, cold"), format!("{owner}, warm")] {
-            let proof = setting.prove(owner, now, &memory, &mut pool, |_, genuine| Some(genuine));
-            setting.check(owner, &truth, now, &proof, &pool, &case);
+        for later in [0, 60] {
+            let (now, case) = (setting.now + later, format!("{}, {later} seconds later", known.0));
+            let proof = setting.prove(&known, now, (&memory, &mut pool), &case, |_, genuine| Some(genuine));
             assert!(proof.failure.is_none(), "{case}: {proof:?}");
-            now += 60;
         }
     }
 }
@@ -301,10 +179,10 @@ async fn what_is_not_so_is_not_proven() {
     let setting = Setting::start(&evil).await;
     let truths = truths();
     // All genuine messages, for the forger to take from.
-    let memory = Memory::default();
-    for (owner, _) in &truths {
-        setting.prove(owner, setting.now, &memory, &mut Pool::default(), |_, genuine| Some(genuine));
-        for above in name(owner).iter_suffixes() {
+    for known in &truths {
+        let given = (&Memory::default(), &mut Pool::default());
+        setting.prove(known, setting.now, given, "genuine", |_, genuine| Some(genuine));
+        for above in name(known.0).iter_suffixes() {
             setting.genuine(&above, Rtype::DS);
             setting.genuine(&above, Rtype::DNSKEY);
         }
@@ -313,17 +191,17 @@ async fn what_is_not_so_is_not_proven() {
     let mut verdicts: BTreeMap<LinkState, u32> = BTreeMap::new();
     for seed in 0..CASES {
         let mut forger = Forger::new(Random(seed), &evil, &stock);
-        // The memory of some look-ups before, which were tampered with as well.
+        // The memory of the look-ups before, which were tampered with as well.
         let (memory, mut pool) = (Memory::default(), Pool::default());
-        let mut now = setting.now;
+        // Two hours ago, nothing was valid yet.
+        let mut now = setting.now - *forger.random.pick(&[0, 0, 0, 7200]);
         for round in 0..3 {
-            let (owner, truth) = &truths[forger.random.below(truths.len())];
-            now += u64::try_from(*forger.random.pick(&[0, 0, 0, 60, 1700, 1801, 5000, 15 * 86_400])).unwrap();
-            let case = format!("seed {seed}, round {round}: {owner}");
-            let proof = setting.prove(owner, now, &memory, &mut pool, |question, genuine| {
-                forger.tamper(question.name.as_slice(), owner, genuine)
+            let known = forger.random.pick(&truths);
+            now += *forger.random.pick(&[0, 0, 0, 60, 1700, 1801, 7200, 15 * 86_400]);
+            let case = format!("seed {seed}, round {round}: {}", known.0);
+            let proof = setting.prove(known, now, (&memory, &mut pool), &case, |question, genuine| {
+                forger.tamper(question.name.as_slice(), known.0, genuine)
             });
-            setting.check(owner, truth, now, &proof, &pool, &case);
             *verdicts.entry(proof.state).or_default() += 1;
         }
     }
@@ -333,4 +211,42 @@ async fn what_is_not_so_is_not_proven() {
 }
 
 /// Three look-ups each.
-const CASES: u64 = 400;
+const CASES: u64 = 600;
+
+fn seeds() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/tlsa_proof")
+}
+
+// SEC-05: what the fuzz target begins with reaches the verdicts that it is about.
+#[test]
+fn recorded_look_ups_are_what_they_were() {
+    for (owner, truth) in truths() {
+        let recording = fs::read(seeds().join(owner)).unwrap();
+        let expected = if truth == Truth::Insecure { LinkState::Insecure } else { LinkState::Secure };
+        assert_eq!(replay(&recording), Some(expected), "{owner}");
+        // Anything less is less.
+        for end in (0..recording.len()).step_by(151) {
+            assert_ne!(replay(&recording[..end]), Some(LinkState::Secure), "{owner}: {end} octets");
+        }
+    }
+}
+
+/// Records them anew, in a world that is gone afterwards, its keys with it: `cargo test -p dance-dnssec -- --ignored record`.
+#[tokio::test]
+#[ignore = "writes the seeds of a fuzz target"]
+async fn record_look_ups() {
+    let setting = Setting::start(&Evil::new()).await;
+    fs::create_dir_all(seeds()).unwrap();
+    for (which, known) in truths().into_iter().enumerate() {
+        let mut recording = vec![u8::try_from(which).unwrap(), 0];
+        let given = (&Memory::default(), &mut Pool::default());
+        setting.prove(&known, setting.now, given, "recorded", |_, genuine| {
+            recording.extend(u16::try_from(genuine.len()).unwrap().to_be_bytes());
+            recording.extend(&genuine);
+            Some(genuine)
+        });
+        fs::write(seeds().join(known.0), recording).unwrap();
+    }
+    let world = format!("{}\n{}", setting.now, setting.world.trust_anchor_text());
+    fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checker/recorded.txt"), world).unwrap();
+}

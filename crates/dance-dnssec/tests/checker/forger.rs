@@ -68,7 +68,7 @@ impl Evil {
         for field in [record.ttl, now.wrapping_add(86_400), now.wrapping_sub(86_400)] {
             head.extend(field.to_be_bytes());
         }
-        head.extend(super::checker::key_tag(&self.dnskey()).to_be_bytes());
+        head.extend(super::checker::crypto::key_tag(&self.dnskey()).to_be_bytes());
         head.extend(signer.to_ascii_lowercase());
         let mut signed = head.clone();
         signed.extend(record.compose(&record.owner.to_ascii_lowercase(), record.ttl));
@@ -159,7 +159,7 @@ const RTYPES: [Rtype; 7] =
 
 impl<'a> Forger<'a> {
     pub(crate) fn new(mut random: Random, evil: &'a Evil, stock: &[Vec<u8>]) -> Self {
-        let seldom = 1 + random.below(4);
+        let seldom = 1 + random.below(8);
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let stock = stock.iter().filter_map(|octets| Opened::open(octets)).collect();
         Self { random, evil, stock, seldom, now: now as u32 }
@@ -174,7 +174,7 @@ impl<'a> Forger<'a> {
             return None;
         }
         let mut opened = Opened::open(&genuine)?;
-        for _ in 0..1 + self.random.below(3) {
+        for _ in 0..1 + self.random.below(3) * self.random.below(2) {
             self.change(&mut opened, qname, victim);
         }
         let mut octets = opened.close();
@@ -194,7 +194,7 @@ impl<'a> Forger<'a> {
         let section = self.random.below(2);
         let at = self.random.below(message.sections[section].len());
         let present = !message.sections[section].is_empty();
-        match self.random.below(16) {
+        match self.random.below(22) {
             0 if present => drop(message.sections[section].remove(at)),
             1 => {
                 // All of one type, or its signatures.
@@ -277,6 +277,7 @@ impl<'a> Forger<'a> {
                 let moved = message.sections[section].remove(at);
                 message.sections[1 - section].push(moved);
             }
+            15 | 16 => self.deny(message, qname, victim),
             _ => self.forge(message, qname, victim),
         }
     }
@@ -302,12 +303,26 @@ impl<'a> Forger<'a> {
         }
     }
 
+    /// A denial of some other name instead of the answer, as it is or under owners of use.
+    fn deny(&mut self, message: &mut Opened, qname: &[u8], victim: &str) {
+        let other = self.random.pick(&self.stock).sections[1].clone();
+        let owners: Vec<_> = other.iter().map(|record| record.owner.clone()).collect();
+        message.sections = [Vec::new(), other];
+        if self.random.one_in(2) && !owners.is_empty() {
+            let (old, owner) = (self.random.pick(&owners).clone(), self.name(qname, victim));
+            let moved = message.sections[1].iter_mut().filter(|record| record.owner == old);
+            moved.for_each(|record| record.owner.clone_from(&owner));
+        }
+    }
+
     /// A record of the attacker's, signed with the attacker's key.
     fn forge(&mut self, message: &mut Opened, qname: &[u8], victim: &str) {
-        let rtype = *self.random.pick(&RTYPES);
-        let owner = match self.random.one_in(3) {
-            true => self.name(qname, victim),
-            false => qname.to_vec(),
+        // Most of the time what was asked for.
+        let asked =
+            message.question.last_chunk().map_or(0, |&[high, low, ..]: &[u8; 4]| u16::from_be_bytes([high, low]));
+        let (rtype, owner) = match self.random.one_in(2) {
+            true => (*self.random.pick(&RTYPES), self.name(qname, victim)),
+            false => (Rtype::from_int(asked), qname.to_vec()),
         };
         let evil_zone = wire(Evil::ZONE);
         let bitmap = [0, 6, 0x40, 1, 0, 0, 0, 3];
@@ -321,7 +336,8 @@ impl<'a> Forger<'a> {
                     &ring::digest::SHA256,
                     &[&owner.to_ascii_lowercase(), &self.evil.dnskey()[..]].concat(),
                 );
-                [&super::checker::key_tag(&self.evil.dnskey()).to_be_bytes()[..], &[15, 2], digest.as_ref()].concat()
+                [&super::checker::crypto::key_tag(&self.evil.dnskey()).to_be_bytes()[..], &[15, 2], digest.as_ref()]
+                    .concat()
             }
             _ => [&[3, 1, 1][..], &[0x66; 32]].concat(),
         };

@@ -2,9 +2,10 @@
 //! of signatures from a trust anchor to the records in question. It knows no order of messages, no cache, no budget and no reason; it
 //! only says whether there is a chain.
 
-pub(crate) use crypto::key_tag;
-
-mod crypto;
+pub(crate) mod crypto;
+pub(crate) mod look_up;
+pub(crate) mod recorded;
+pub(crate) mod truth;
 mod wire;
 
 use std::cell::RefCell;
