@@ -57,6 +57,8 @@ pub struct Config {
 
     pub header: String,
     pub log_names: LogNames,
+    pub metrics: Option<SocketAddr>,
+    pub unsafe_metrics: bool,
 
     pub handshake_timeout: Span,
     pub header_timeout: Span,
@@ -124,6 +126,8 @@ impl Default for Config {
             resumption: ResumptionSetting::Off,
             header: "Dane-Clientid".to_owned(),
             log_names: LogNames::Full,
+            metrics: None,
+            unsafe_metrics: false,
             handshake_timeout: Span::secs(10),
             header_timeout: Span::secs(10),
             idle_timeout: Span::secs(75),
@@ -226,6 +230,7 @@ impl Config {
             return Err(ConfigError::WildcardUnseen);
         }
         self.dns_servers()?;
+        self.metrics_address()?;
         self.check_ranges()?;
         let header = self
             .header
@@ -246,6 +251,16 @@ impl Config {
     pub fn dns_servers(&self) -> Result<Vec<Server>, ConfigError> {
         let server = |text: &String| text.parse().map_err(ConfigError::DnsServer);
         self.dns.resolver.iter().map(server).collect()
+    }
+
+    /// Where to tell what is counted.
+    pub(crate) fn metrics_address(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        match self.metrics {
+            Some(address) if !self.unsafe_metrics && !address.ip().to_canonical().is_loopback() => {
+                Err(ConfigError::MetricsNotLocal { address })
+            }
+            metrics => Ok(metrics),
+        }
     }
 
     fn check_ranges(&self) -> Result<(), ConfigError> {

@@ -12,6 +12,7 @@
 //! | `connection` | then HTTP/1.1 or HTTP/2 by ALPN |
 //! | `ordinary` | certificates of clients that do not ask for DANE |
 //! | [`log`], `services` | one line for each verdict, and a warning about keys with several services |
+//! | [`metrics`] | what is counted, for Prometheus |
 //! | `proxy` | one request |
 //! | `recheck`, `standing` | whether the client of an open connection is still who it was |
 //! | [`identity`] | which header fields pass, and the one that says who the client is |
@@ -39,6 +40,7 @@ mod handshakes;
 pub mod identity;
 mod listener;
 pub mod log;
+pub mod metrics;
 mod ordinary;
 pub mod origin;
 mod proxy;

@@ -263,6 +263,15 @@ pub enum StartError {
     Limits(LimitsError),
     /// The system has no randomness to give, which `log-names = "hashed"` needs.
     NoRandomness,
+    /// This process counts by another recorder already.
+    MetricsTaken,
+    /// The port for `metrics`.
+    ListenMetrics {
+        /// The address.
+        address: SocketAddr,
+        /// Why it cannot be listened on.
+        error: io::Error,
+    },
     /// The listening socket.
     Listen {
         /// The address.
@@ -313,6 +322,12 @@ impl fmt::Display for StartError {
             }
             Self::NoRandomness => {
                 f.write_str("log-names = \"hashed\" needs a random key and the system has none to give")
+            }
+            Self::MetricsTaken => f.write_str(
+                "this process has a recorder of metrics already: leave `metrics` out, or start the gateway in a process of its own",
+            ),
+            Self::ListenMetrics { address, error } => {
+                write!(f, "cannot listen on {address} for metrics: {error}; set `metrics` to another port, or leave it out")
             }
             Self::Listen { address, error } => {
                 write!(f, "cannot listen on {address}: {error}; ")?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use dance_core::clientid::{ExtensionTypes, Profile};
 use dance_gateway::config::{ExtensionTypeSetting, LogNames, PolicySetting, ProfileSetting, ResumptionSetting};
+use dance_gateway::metrics::Exporter;
 use dance_gateway::origin::Origin;
 use dance_gateway::{Config, Gateway};
 use tokio::signal::unix::{SignalKind, signal};
@@ -206,7 +207,8 @@ impl Args {
 
 /// Starts everything as it would be started, but on a free loopback port, so that a gateway which is running is not in the way.
 async fn examine(config: &Config) -> Result<Exit, Error> {
-    let elsewhere = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config.clone() };
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let elsewhere = Config { listen: free, ..config.clone() };
     bind(&elsewhere)?;
     output::print(config.to_string().trim_end())?;
     Ok(Exit::Yes)
@@ -221,6 +223,12 @@ async fn serve(config: &Config) -> Result<Exit, Error> {
     // Before the address is told: whoever reads it may send a signal at once.
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    // Before there is anything to count.
+    if let Some(exporter) = Exporter::bind(config).map_err(Error::GatewayStart)? {
+        exporter.recorder().install().map_err(Error::GatewayStart)?;
+        info!(addr = %exporter.local_addr(), "metrics");
+        tokio::spawn(exporter.run());
+    }
     let gateway = bind(config)?;
     info!(addr = %gateway.local_addr(), "listening");
     dance_gateway::raise_open_files(config);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use dance_core::name::NameError;
@@ -61,6 +62,11 @@ pub enum ConfigError {
     OriginNotLocal {
         /// Where it points.
         origin: Origin,
+    },
+    /// Whoever reaches the port could watch.
+    MetricsNotLocal {
+        /// Where it would be.
+        address: SocketAddr,
     },
     /// `service-label`.
     ServiceLabel {
@@ -123,6 +129,10 @@ impl fmt::Display for ConfigError {
             Self::OriginNotLocal { origin } => write!(
                 f,
                 "the origin {origin} is not on this host: the connection to it is not encrypted and whoever reaches it can forge the identity header; use a loopback address or a Unix socket, or set unsafe-origin = true if the network between is yours alone"
+            ),
+            Self::MetricsNotLocal { address } => write!(
+                f,
+                "metrics \"{address}\" is not on this host alone: whoever reaches it can watch who comes and what fails; use a loopback address, or set unsafe-metrics = true if the network is yours alone"
             ),
             Self::ServiceLabel { value, error } => write!(f, "service-label \"{value}\": {error}"),
             Self::Header { value, error: HeaderError::Syntax } => write!(

@@ -38,6 +38,7 @@ fn the_example_lists_every_key() {
         service_label: Some("smtp-client".to_owned()),
         pkix_roots: Some("/roots.pem".into()),
         client_ca: Some("/ca.pem".into()),
+        metrics: Some("127.0.0.1:9464".parse().unwrap()),
         dns: super::DnsConfig {
             resolver_ca: Some("/resolver-ca.pem".into()),
             trust_anchor: Some("/root.key".into()),
@@ -133,11 +134,12 @@ fn each_fault_is_named_with_what_to_do() {
     use super::{PolicySetting, ProfileSetting};
     let old = ProfileSetting::Draft2022;
     let optional = PolicySetting::Optional;
-    let faults: [(Config, &str); 22] = [
+    let faults: [(Config, &str); 23] = [
         (Config { certificate: None, ..example() }, "`certificate`"),
         (Config { key: None, ..example() }, "`key`"),
         (Config { origin: None, ..example() }, "`origin`"),
         (Config { origin: Some("192.0.2.1:80".parse().unwrap()), ..example() }, "unsafe-origin"),
+        (Config { metrics: Some("192.0.2.1:9464".parse().unwrap()), ..example() }, "unsafe-metrics"),
         (Config { allow: vec!["*.com".to_owned()], ..example() }, "\"*.com\""),
         (Config { service_label: Some("a.b".to_owned()), ..example() }, "service-label \"a.b\""),
         (Config { header: "Dane Clientid".to_owned(), ..example() }, "no HTTP field name"),
@@ -170,6 +172,9 @@ fn each_fault_is_named_with_what_to_do() {
     }
     let unsafe_origin = Config { origin: Some("192.0.2.1:80".parse().unwrap()), unsafe_origin: true, ..example() };
     unsafe_origin.check().unwrap();
+    let everywhere = Some("0.0.0.0:9464".parse().unwrap());
+    Config { metrics: everywhere, unsafe_metrics: true, ..example() }.check().unwrap();
+    Config { metrics: Some("[::1]:9464".parse().unwrap()), ..example() }.check().unwrap();
     for config in [
         Config { tls12: true, profile: old, ..example() },
         Config { tls12: true, policy: optional, ..example() },

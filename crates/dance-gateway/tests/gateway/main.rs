@@ -18,3 +18,4 @@ mod look_ups_have_limits;
 mod the_listener_keeps_its_limits;
 mod the_log_shows_what_it_may;
 mod trouble_with_the_origin_stays_there;
+mod what_is_counted_is_told;
