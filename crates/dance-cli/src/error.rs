@@ -187,7 +187,10 @@ impl Error {
             },
             Self::Credentials(RolloverError::Config { .. }) => Exit::Usage,
             Self::GatewayStart(error) => match error {
-                StartError::Listen { .. } | StartError::NoRandomness => Exit::Unknown,
+                StartError::Listen { .. }
+                | StartError::ListenMetrics { .. }
+                | StartError::MetricsTaken
+                | StartError::NoRandomness => Exit::Unknown,
                 StartError::Config(_)
                 | StartError::Credential { .. }
                 | StartError::Tls(_)

@@ -54,9 +54,8 @@ async fn at_a_port_of_its_own() {
         assert_eq!(Http1::new(gateway.connect(&known).await).get("/", &[]).await.status, 200);
     }
     let stranger = CertSpec::client(SENSOR).self_signed().unwrap();
-    drop(gateway.connect(&lab.certificate(SENSOR, &stranger)).await);
-    let nobody = "nobody._device.example.com";
-    drop(gateway.connect(&lab.certificate(nobody, &stranger)).await);
+    let refused = [SENSOR, "nobody._device.example.com"].map(|name| lab.certificate(name, &stranger));
+    let [_first, _second] = [gateway.connect(&refused[0]).await, gateway.connect(&refused[1]).await];
     gateway.told(4).await;
 
     let (head, body) = get(address, "/metrics").await;
