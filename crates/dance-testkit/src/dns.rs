@@ -15,7 +15,7 @@ use crate::dns_error::WorldError;
 use crate::dns_fault::{Fault, PlacedFault, Scope};
 use crate::dns_log::{Query, QueryLog, Transport};
 use crate::dns_message::{Outcome, answer};
-use crate::dns_resolve::{Front, MAX_LINKS, Served};
+use crate::dns_resolve::{Front, Served};
 use crate::dns_server::{bind, serve_tcp, serve_udp};
 use crate::zone::{
     DEFAULT_TTL, DnsName, DsForm, StoredRecord, Validity, Zone, name_server, parse_name, parse_records, tlsa_line,
@@ -29,7 +29,7 @@ pub struct WorldBuilder {
     zones: Vec<Zone>,
     faults: Vec<(Place, Fault)>,
     front: Front,
-    max_links: Option<usize>,
+    cut_aliases: Option<usize>,
 }
 
 /// Where a fault applies; names are read when the world starts.
@@ -95,10 +95,11 @@ impl WorldBuilder {
         self
     }
 
-    /// Sets how many links of a chain of aliases the server follows before it answers SERVFAIL; 32 if nothing is set.
+    /// Lets the server follow this many links of a chain of aliases, and then answer with what it has. Without this it gives up after 32
+    /// with SERVFAIL.
     #[must_use]
-    pub fn max_aliases(mut self, links: usize) -> Self {
-        self.max_links = Some(links);
+    pub fn cut_aliases(mut self, links: usize) -> Self {
+        self.cut_aliases = Some(links);
         self
     }
 
@@ -110,12 +111,8 @@ impl WorldBuilder {
     pub async fn start(self) -> Result<SignedWorld, WorldError> {
         let (zones, anchor) = make_zones(self.zones)?;
         let now = now();
-        let mut served = Served {
-            zones: BTreeMap::new(),
-            faults: Vec::new(),
-            front: self.front,
-            max_links: self.max_links.unwrap_or(MAX_LINKS),
-        };
+        let mut served =
+            Served { zones: BTreeMap::new(), faults: Vec::new(), front: self.front, cut_aliases: self.cut_aliases };
         for (apex, source) in &zones {
             served.zones.insert(apex.clone(), Arc::new(source.sign(now)?));
         }

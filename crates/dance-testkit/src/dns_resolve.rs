@@ -11,7 +11,7 @@ use crate::zone::{DnsName, DsForm};
 use crate::zone_sign::ServedZone;
 
 /// A resolver gives up on longer chains of aliases. Well above the limit of 8 that a client of ours keeps.
-pub(crate) const MAX_LINKS: usize = 32;
+const MAX_LINKS: usize = 32;
 
 /// The verdict of a validating resolver; ordered from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,8 +41,8 @@ pub(crate) struct Served {
     pub(crate) zones: BTreeMap<DnsName, Arc<ServedZone>>,
     pub(crate) faults: Vec<PlacedFault>,
     pub(crate) front: Front,
-    /// Longer chains of aliases are given up with SERVFAIL.
-    pub(crate) max_links: usize,
+    /// Longer chains of aliases end here.
+    pub(crate) cut_aliases: Option<usize>,
 }
 
 /// What a delegation with these DS is worth.
@@ -123,9 +123,13 @@ impl Served {
                 result.trust = result.trust.max(Trust::Bogus(EDE_OTHER));
                 break;
             }
-            if seen.len() >= self.max_links {
-                result.rcode = Rcode::SERVFAIL;
-                break;
+            match self.cut_aliases {
+                Some(links) if seen.len() >= links => break,
+                None if seen.len() >= MAX_LINKS => {
+                    result.rcode = Rcode::SERVFAIL;
+                    break;
+                }
+                _ => {}
             }
             let Some(link) = self.link(&name, rtype, now, &mut result) else {
                 result.rcode = Rcode::SERVFAIL;
