@@ -85,6 +85,8 @@ pub enum BudgetKind {
     Signers,
     /// [`MAX_PROOFS`].
     Proofs,
+    /// [`MAX_SECTION_RECORDS`] or [`MAX_SECTION_RRSETS`].
+    Records,
 }
 
 /// What a proof cost.

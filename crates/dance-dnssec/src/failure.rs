@@ -319,6 +319,7 @@ impl fmt::Display for Failure {
                     BudgetKind::Questions => "too many questions",
                     BudgetKind::Signers => "too many signers of one RRset",
                     BudgetKind::Proofs => "too many NSEC or NSEC3 RRsets",
+                    BudgetKind::Records => "too many records in one reply",
                 };
                 write!(
                     f,

@@ -96,8 +96,10 @@ pub struct Chain {
 /// Why a reply has no chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainError {
-    /// It does not decode, has too much, or its answer section holds what is not part of one chain.
+    /// It does not decode, or its answer section holds what is not part of one chain.
     Malformed,
+    /// A section has more than [`MAX_SECTION_RECORDS`] records, or RRsets than [`MAX_SECTION_RRSETS`].
+    TooMuch,
     /// A loop, or too many links; with the name where the limit was met.
     AliasLimit(DnsName),
 }
@@ -220,7 +222,10 @@ fn rrsets(section: RecordSection<'_, Bytes>) -> Result<Vec<Rrset>, ChainError> {
     let mut sets: Vec<Rrset> = Vec::new();
     for (count, record) in section.enumerate() {
         let record = record?;
-        if count >= MAX_SECTION_RECORDS || record.class() != Class::IN {
+        if count >= MAX_SECTION_RECORDS {
+            return Err(ChainError::TooMuch);
+        }
+        if record.class() != Class::IN {
             return Err(ChainError::Malformed);
         }
         let ttl = record.ttl().as_secs();
@@ -261,7 +266,7 @@ fn rrsets(section: RecordSection<'_, Bytes>) -> Result<Vec<Rrset>, ChainError> {
         };
         let index = match sets.iter().rposition(|set| set.rtype == rtype && set.owner == record.owner()) {
             Some(index) => index,
-            None if sets.len() >= MAX_SECTION_RRSETS => return Err(ChainError::Malformed),
+            None if sets.len() >= MAX_SECTION_RRSETS => return Err(ChainError::TooMuch),
             None => {
                 let owner = record.owner().to_name();
                 sets.push(Rrset { owner, rtype, ttl, data: Vec::new(), signatures: Vec::new() });

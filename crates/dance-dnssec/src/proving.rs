@@ -146,6 +146,7 @@ impl Proving {
             Ok(chain) if chain.tlsa.is_some() && message.header().rcode() == Rcode::NXDOMAIN => Err(malformed()),
             Ok(chain) => Ok(Arc::new(chain)),
             Err(ChainError::Malformed) => Err(malformed()),
+            Err(ChainError::TooMuch) => Err(self.question.too_much()),
             Err(ChainError::AliasLimit(owner)) => Err(Failure::AliasLimit { owner }),
         }
     }

@@ -7,6 +7,9 @@ use dance_core::name::OwnerName;
 use domain::base::iana::Rtype;
 use domain::base::name::{Name, ToName as _};
 
+use crate::budget::BudgetKind;
+use crate::failure::Failure;
+
 /// A domain name; compares and hashes without regard to case.
 pub type DnsName = Name<Bytes>;
 
@@ -22,6 +25,11 @@ pub struct Question {
 impl Question {
     pub(crate) fn new(name: &DnsName, rtype: Rtype) -> Self {
         Self { name: name.clone(), rtype }
+    }
+
+    /// Its reply has more records than any answer needs.
+    pub(crate) fn too_much(&self) -> Failure {
+        Failure::Budget { owner: self.name.clone(), rtype: self.rtype, kind: BudgetKind::Records }
     }
 }
 

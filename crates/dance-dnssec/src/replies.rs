@@ -71,6 +71,7 @@ impl Replies {
         let Some(asked) = self.asked(question).filter(|asked| asked.reply.is_none()) else { return };
         asked.reply = Some(match Sections::parse(message) {
             Ok(sections) => Reply::Sections(Arc::new(sections)),
+            Err(ChainError::TooMuch) => Reply::Failed(question.too_much()),
             Err(ChainError::Malformed | ChainError::AliasLimit(_)) => {
                 Reply::Failed(Failure::Malformed { question: question.clone() })
             }

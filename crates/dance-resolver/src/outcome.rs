@@ -10,7 +10,7 @@ use dance_core::answer::{
     MAX_RECORDS, TlsaAnswer,
 };
 use dance_core::tlsa::TlsaRdata;
-use dance_dnssec::{Chain, ChainError, DnsName, Failure, Proof, Question, Shown};
+use dance_dnssec::{BudgetKind, Chain, ChainError, DnsName, Failure, Proof, Question, Shown};
 use domain::base::iana::{OptRcode, Rtype};
 
 use crate::prove::Account;
@@ -97,6 +97,11 @@ impl Fault {
     pub(crate) fn chain(error: ChainError, name: &DnsName) -> Self {
         match error {
             ChainError::Malformed => Self::malformed(name),
+            ChainError::TooMuch => {
+                let (owner, rtype, kind) = (name.clone(), Rtype::TLSA, BudgetKind::Records);
+                let failure = Failure::Budget { owner, rtype, kind };
+                Self::failure(LookupFailure::TooCostly, Detail::Unproven(Arc::new(failure)))
+            }
             ChainError::AliasLimit(owner) => {
                 Self::failure(LookupFailure::AliasLimit, Detail::AliasLimit { owner: text(&owner) })
             }

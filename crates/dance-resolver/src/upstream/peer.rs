@@ -1,5 +1,6 @@
 //! One resolver: what it is asked over, and what has been learnt about it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -120,6 +121,12 @@ impl Peer {
         loop {
             let exchange = begin();
             let lost = match self.streams.ask(query).await {
+                // There is no way left by which the whole of it could come.
+                Ok((_, reply)) if reply.header().tc() => {
+                    let why = Failure::of(io::ErrorKind::InvalidData);
+                    exchange.end(why.outcome());
+                    return Err(why);
+                }
                 Ok((fit, reply)) => {
                     exchange.end(ExchangeOutcome::Answered(reply.opt_rcode()));
                     return Ok((fit, reply));
