@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use checker::Pool;
-use checker::look_up::Trust;
+use checker::look_up::{Course, Trust};
 use checker::recorded::replay;
 use checker::truth::{Truth, truths};
 use dance_core::answer::LinkState;
@@ -100,6 +100,9 @@ impl Known for Memory {
     }
 }
 
+/// One answer after the other.
+const COURSE: Course = Course { now: 0, order: 0, late: false };
+
 struct Setting {
     world: SignedWorld,
     trust: Trust,
@@ -141,18 +144,18 @@ impl Setting {
     fn prove(
         &self,
         (owner, truth): &(&str, Truth),
-        now: u64,
+        course: Course,
         (memory, pool): (&Memory, &mut Pool),
         case: &str,
         mut tamper: impl FnMut(&Question, Vec<u8>) -> Option<Vec<u8>>,
     ) -> Proof {
         let owner = name(owner);
         let answer = |question: &Question| tamper(question, self.genuine(&question.name, question.rtype));
-        let (proof, learnt) = self.trust.look_up(&owner, now, memory, pool, answer);
+        let (proof, learnt) = self.trust.look_up(&owner, course, memory, pool, answer);
         for fact in learnt {
             memory.0.borrow_mut().insert(fact.name().clone(), fact);
         }
-        self.trust.check(&owner, truth, now, &proof, pool, case);
+        self.trust.check(&owner, truth, course.now, &proof, pool, case);
         proof
     }
 }
@@ -165,8 +168,16 @@ async fn what_is_so_is_proven() {
         let (memory, mut pool) = (Memory::default(), Pool::default());
         // The second time from memory, and a minute later.
         for later in [0, 60] {
-            let (now, case) = (setting.now + later, format!("{}, {later} seconds later", known.0));
-            let proof = setting.prove(&known, now, (&memory, &mut pool), &case, |_, genuine| Some(genuine));
+            let course = Course { now: setting.now + later, ..COURSE };
+            let case = format!("{}, {later} seconds later", known.0);
+            let proof = setting.prove(&known, course, (&memory, &mut pool), &case, |_, genuine| Some(genuine));
+            assert!(proof.failure.is_none(), "{case}: {proof:?}");
+        }
+        // Whatever the order of answers.
+        for order in 0..8 {
+            let course = Course { now: setting.now, order, late: order % 2 == 0 };
+            let (given, case) = ((&Memory::default(), &mut Pool::default()), format!("{}, {course:?}", known.0));
+            let proof = setting.prove(&known, course, given, &case, |_, genuine| Some(genuine));
             assert!(proof.failure.is_none(), "{case}: {proof:?}");
         }
     }
@@ -181,7 +192,8 @@ async fn what_is_not_so_is_not_proven() {
     // All genuine messages, for the forger to take from.
     for known in &truths {
         let given = (&Memory::default(), &mut Pool::default());
-        setting.prove(known, setting.now, given, "genuine", |_, genuine| Some(genuine));
+        let course = Course { now: setting.now, ..COURSE };
+        setting.prove(known, course, given, "genuine", |_, genuine| Some(genuine));
         for above in name(known.0).iter_suffixes() {
             setting.genuine(&above, Rtype::DS);
             setting.genuine(&above, Rtype::DNSKEY);
@@ -199,7 +211,8 @@ async fn what_is_not_so_is_not_proven() {
             let known = forger.random.pick(&truths);
             now += *forger.random.pick(&[0, 0, 0, 60, 1700, 1801, 7200, 15 * 86_400]);
             let case = format!("seed {seed}, round {round}: {}", known.0);
-            let proof = setting.prove(known, now, (&memory, &mut pool), &case, |question, genuine| {
+            let course = Course { now, order: forger.random.below(32), late: forger.random.below(4) == 0 };
+            let proof = setting.prove(known, course, (&memory, &mut pool), &case, |question, genuine| {
                 forger.tamper(question.name.as_slice(), known.0, genuine)
             });
             *verdicts.entry(proof.state).or_default() += 1;
@@ -240,7 +253,8 @@ async fn record_look_ups() {
     for (which, known) in truths().into_iter().enumerate() {
         let mut recording = vec![u8::try_from(which).unwrap(), 0];
         let given = (&Memory::default(), &mut Pool::default());
-        setting.prove(&known, setting.now, given, "recorded", |_, genuine| {
+        let course = Course { now: setting.now, ..COURSE };
+        setting.prove(&known, course, given, "recorded", |_, genuine| {
             recording.extend(u16::try_from(genuine.len()).unwrap().to_be_bytes());
             recording.extend(&genuine);
             Some(genuine)

@@ -40,6 +40,10 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
     /// Adds a message. One that ends within a record counts up to there.
     pub(crate) fn add(&mut self, message: &[u8]) {
         let Some(mut reader) = Reader::of_message(message) else { return };

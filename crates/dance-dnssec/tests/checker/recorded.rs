@@ -1,14 +1,15 @@
 //! Look-ups in a world whose keys nobody has, recorded once: what a fuzzer begins with.
 //!
-//! Octets of a recording: which of the [`truths`], which of the [`TIMES`], and messages, each after its length in two octets. A question is
-//! answered by the first message left over that carries it, or else by the first left over at all.
+//! Octets of a recording: which of the [`truths`]; which of the [`TIMES`], in two bits, the order of answers in five, and whether the first is
+//! late in one; and messages, each after its length in two octets. A question is answered by the first message left over that carries it, or
+//! else by the first left over at all.
 
 use dance_core::answer::LinkState;
 use dance_dnssec::{DnsName, Question};
 use domain::base::Message;
 
 use super::Pool;
-use super::look_up::Trust;
+use super::look_up::{Course, Trust};
 use super::truth::truths;
 
 /// On the first line the time of the recording in seconds since 1970, on the others the trust anchor.
@@ -22,7 +23,8 @@ pub(crate) fn replay(octets: &[u8]) -> Option<LinkState> {
     let truths = truths();
     let (owner, truth) = truths.get(usize::from(which) % truths.len())?;
     let (time, anchor) = WORLD.split_once('\n')?;
-    let now = time.parse::<u64>().ok()? + TIMES[usize::from(when) % TIMES.len()];
+    let now = time.parse::<u64>().ok()? + TIMES[usize::from(when & 3)];
+    let course = Course { now, order: usize::from(when >> 2 & 31), late: when & 0x80 != 0 };
     let mut messages = Vec::new();
     while let Some((length, after)) = rest.split_first_chunk() {
         let (message, after) = after.split_at(after.len().min(usize::from(u16::from_be_bytes(*length))));
@@ -33,7 +35,7 @@ pub(crate) fn replay(octets: &[u8]) -> Option<LinkState> {
     let trust = Trust::parse(anchor);
     let owner: DnsName = owner.parse().unwrap();
     let mut pool = Pool::default();
-    let (proof, _) = trust.look_up(&owner, now, &(), &mut pool, |question| {
+    let (proof, _) = trust.look_up(&owner, course, &(), &mut pool, |question| {
         let carries = |message: &Vec<u8>| carries(message, question);
         let at = messages.iter().position(carries).unwrap_or(0);
         (at < messages.len()).then(|| messages.remove(at))
