@@ -268,3 +268,22 @@ async fn a_server_that_wants_its_cookie_is_shown_it() {
     assert_eq!(code(&self::resolver(&world, &front).lookup(&owner(NAME)).await), "S");
     assert_eq!(front.counts(), (2, 1));
 }
+
+// DNS-09
+#[tokio::test]
+async fn what_is_truncated_over_tcp_is_no_answer() {
+    let world = world().await;
+    for (over_tcp, expected) in [(false, "S"), (true, "T")] {
+        let of_front = Arc::clone(&world);
+        let front = Plain::start(move |by, question| {
+            let mut answer = of_front.answer(question).unwrap();
+            if over_tcp || by == By::Udp {
+                answer[2] |= 0x02;
+            }
+            vec![answer]
+        })
+        .await;
+        assert_eq!(code(&resolver(&world, &front).lookup(&owner(NAME)).await), expected);
+        assert!(front.asked().iter().any(|(by, _)| *by == By::Tcp));
+    }
+}

@@ -355,8 +355,13 @@ impl UnderWay {
             self.idle_time = Duration::from(idle).min(MAX_IDLE_TIME);
         }
         if let Some(ask) = self.asks.remove(&id) {
+            // Where nothing need be left out, what was left out is not there to be had (RFC 2181 section 9): no verdict rests on the rest.
+            let said = match reply.header().tc() {
+                true => Err(Lost { why: io::ErrorKind::InvalidData.into(), again: false }),
+                false => Ok((fit, reply)),
+            };
             // Given up meanwhile, perhaps.
-            let _ = ask.reply.send(Ok((fit, reply)));
+            let _ = ask.reply.send(said);
         }
     }
 
