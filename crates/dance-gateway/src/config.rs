@@ -18,8 +18,8 @@ use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Span;
-use crate::identity::{HeaderRules, same};
 use crate::origin::Origin;
+use dance_http::identity::{HeaderRules, same};
 
 pub use error::{ConfigError, HeaderError, ReadError, ReadErrorKind};
 pub use settings::{

@@ -21,12 +21,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::admission::{Admitted, Who, admit};
-use crate::identity::PeerHeaders;
 use crate::listener::{Core, Phase};
 use crate::proxy::{Session, Tunnel};
 use crate::recheck::Vigil;
 use crate::standing;
 use crate::stream::ClientStream;
+use dance_http::identity::PeerHeaders;
 
 /// Octets that are read or written at a time; below the header's limit they do not matter.
 const BUFFER: usize = 64 * 1024;

@@ -15,7 +15,6 @@
 //! | [`metrics`] | what is counted, for Prometheus |
 //! | `proxy` | one request |
 //! | `recheck`, `standing` | whether the client of an open connection is still who it was |
-//! | [`identity`] | which header fields pass, and the one that says who the client is |
 //! | `upstream`, `body`, `stream` | the way to the origin and back |
 //!
 //! ```no_run
@@ -37,7 +36,6 @@ pub mod config;
 mod connection;
 pub mod duration;
 mod handshakes;
-pub mod identity;
 mod listener;
 pub mod log;
 pub mod metrics;

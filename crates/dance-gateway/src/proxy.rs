@@ -15,9 +15,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::body::{OriginBody, RequestBody, ResponseBody};
-use crate::identity::{HeaderRules, PeerHeaders, Upgrade};
 use crate::stream::{OriginStream, Pace};
 use crate::upstream::{OriginError, Slot, Upstream};
+use dance_http::identity::{HeaderRules, PeerHeaders, Upgrade};
 
 /// What all connections share.
 pub(crate) struct Shared {

@@ -24,7 +24,6 @@ use crate::admission::H2;
 use crate::config::{Config, ConfigError, DnsMode, ResumptionSetting};
 use crate::connection::Limits;
 use crate::handshakes::Handshakes;
-use crate::identity::HeaderRules;
 use crate::listener::{self, Core};
 use crate::log::{Names, VerdictEvent};
 use crate::ordinary::ClientCa;
@@ -32,6 +31,7 @@ use crate::proxy::{Shared, server_name};
 use crate::services::Services;
 use crate::sessions::Sessions;
 use crate::upstream::Upstream;
+use dance_http::identity::HeaderRules;
 
 /// Protocols to choose from by ALPN, in order of preference.
 const ALPN: [&[u8]; 2] = [H2, b"http/1.1"];

@@ -12,6 +12,8 @@
 //! Names are compared without regard to case and with all octets that are neither letter nor digit equal, because CGI, WSGI and their
 //! kin map `Dane-Clientid`, `dane_clientid` and, in places, `dane.clientid` to one variable.
 
+use crate::asserted::ASSERTED;
+use crate::forwarded::{CLIENT_CERT, ForwardedBy};
 use dance_core::CertificateDer;
 use dance_core::verdict::VerifiedClient;
 use data_encoding::BASE64;
@@ -19,7 +21,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue}
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+/// Where the application finds the authenticated name, unless configured otherwise (requirements 6.1 item 3).
+pub const IDENTITY: HeaderName = HeaderName::from_static("dane-clientid");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
 /// Fields that say who the client is, under their own names, besides the one that the configuration chose.
@@ -42,6 +45,39 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 #[derive(Clone, Debug)]
 pub struct HeaderRules {
     identity: HeaderName,
+}
+
+/// The rules for an application behind a balancer: what the balancer itself has written stays, what says who the client is is ours alone.
+#[derive(Clone, Debug)]
+pub struct IdentityFields {
+    /// The balancer's own.
+    kept: Vec<HeaderName>,
+}
+
+impl IdentityFields {
+    /// Where certificates come in these fields.
+    #[must_use]
+    pub fn new(forwarded_by: &ForwardedBy) -> Self {
+        Self { kept: forwarded_by.fields().cloned().collect() }
+    }
+
+    /// Takes off what came in from outside under any spelling, the name that was only asserted too, and says who the client is.
+    pub fn rewrite(&self, headers: &mut HeaderMap, client: &VerifiedClient) {
+        let strips = |name: &HeaderName| {
+            let octets = name.as_str().as_bytes();
+            same(octets, ASSERTED.as_str().as_bytes())
+                || IDENTITY_FIELDS.iter().any(|field| same(octets, field))
+                || self.kept.iter().any(|kept| same(octets, kept.as_str().as_bytes()))
+        };
+        let ours: Vec<_> = headers.keys().filter(|name| strips(name) && !self.kept.contains(name)).cloned().collect();
+        for name in ours {
+            headers.remove(name);
+        }
+        // Printable ASCII without spaces, so always a value; without one the field stays absent.
+        if let Ok(identity) = HeaderValue::from_str(client.identity()) {
+            headers.insert(IDENTITY, identity);
+        }
+    }
 }
 
 /// What is the same for all requests of one connection.
@@ -155,7 +191,7 @@ impl HeaderRules {
     }
 
     /// Whether the field says where a request came from.
-    pub(crate) fn is_forwarding(name: &HeaderName) -> bool {
+    pub fn is_forwarding(name: &HeaderName) -> bool {
         let octets = name.as_str().as_bytes();
         octets.get(..FORWARDING_PREFIX.len()).is_some_and(|prefix| same(prefix, FORWARDING_PREFIX))
             || FORWARDING_FIELDS.iter().any(|field| same(octets, field))
@@ -163,7 +199,7 @@ impl HeaderRules {
 }
 
 /// Whether two names are one variable to some interface behind the gateway.
-pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+pub fn same(one: &[u8], other: &[u8]) -> bool {
     let mark = |octet: u8| !octet.is_ascii_alphanumeric();
     one.len() == other.len() && one.iter().zip(other).all(|(&a, &b)| a.eq_ignore_ascii_case(&b) || (mark(a) && mark(b)))
 }
@@ -200,7 +236,7 @@ fn take_hop_by_hop(headers: &mut HeaderMap) -> Upgrade {
 }
 
 /// The comma-separated members of a field value, without the white space around them.
-pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+pub fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value.as_bytes().split(|&octet| octet == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 

@@ -1,0 +1,211 @@
+//! The name that a request asserts: who the client says it is, which proves nothing by itself (requirements 6.2 item 7).
+
+use std::fmt;
+
+use dance_core::name::{ClientName, NameError};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+
+/// The field in which a request asserts a name where nobody reads its body.
+pub const ASSERTED: HeaderName = HeaderName::from_static("dane-clientid-asserted");
+/// The member or field of a body.
+pub const MEMBER: &str = "dane_clientid";
+/// Its other name, as some demonstrations have it.
+pub const ALIAS: &str = "dane_id";
+
+/// What kind of body may hold a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyKind {
+    /// `application/json`: a member of the object at the top.
+    Json,
+    /// `application/x-www-form-urlencoded`.
+    Form,
+}
+
+impl BodyKind {
+    /// The kind of the body that comes with these headers; `None` if it is of no kind that can hold a name.
+    ///
+    /// # Errors
+    /// Two content types, or a coding that hides the name from this reader and not from the application's.
+    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, AssertedError> {
+        let mut types = headers.get_all(CONTENT_TYPE).iter();
+        let Some(first) = types.next() else { return Ok(None) };
+        if types.next().is_some() {
+            return Err(AssertedError::ContentTypes);
+        }
+        let text = first.to_str().map_err(|_| AssertedError::ContentTypes)?;
+        let essence = text.split(';').next().unwrap_or_default().trim_ascii();
+        let kind = if essence.eq_ignore_ascii_case("application/json") {
+            Self::Json
+        } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            Self::Form
+        } else {
+            return Ok(None);
+        };
+        let coded = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+        if headers.get_all(CONTENT_ENCODING).iter().any(coded) {
+            return Err(AssertedError::Coded);
+        }
+        Ok(Some(kind))
+    }
+}
+
+/// The name in the header field, if there is one.
+///
+/// # Errors
+/// Several lines, or no name by requirements 2.4.
+pub fn in_headers(headers: &HeaderMap) -> Result<Option<ClientName>, AssertedError> {
+    let mut values = headers.get_all(ASSERTED).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(AssertedError::Repeated);
+    }
+    parse(value.as_bytes().trim_ascii()).map(Some)
+}
+
+/// The name in a body, if there is one; `alias` also takes it from a member called `dane_id`.
+///
+/// # Errors
+/// A body that does not decode, the name twice, not as a string, or not a name.
+pub fn in_body(kind: BodyKind, body: &[u8], alias: bool) -> Result<Option<ClientName>, AssertedError> {
+    let is_name = |key: &str| key == MEMBER || (alias && key == ALIAS);
+    let mut found = Found(None);
+    match kind {
+        // An empty body is no document, and no name.
+        BodyKind::Json if body.is_empty() => {}
+        BodyKind::Json => {
+            let mut reader = serde_json::Deserializer::from_slice(body);
+            let members = Members { is_name, found: &mut found };
+            (&mut reader).deserialize_any(members).map_err(|_| AssertedError::Undecodable { kind })?;
+            reader.end().map_err(|_| AssertedError::Undecodable { kind })?;
+        }
+        BodyKind::Form => {
+            for (key, value) in form_urlencoded::parse(body) {
+                if is_name(&key) {
+                    found.add(Member::Text(value.into_owned()));
+                }
+            }
+        }
+    }
+    match found.0 {
+        None => Ok(None),
+        Some(Member::Text(name)) => parse(name.as_bytes()).map(Some),
+        Some(Member::Other) => Err(AssertedError::NotText),
+        Some(Member::Twice) => Err(AssertedError::Repeated),
+    }
+}
+
+fn parse(octets: &[u8]) -> Result<ClientName, AssertedError> {
+    ClientName::parse(octets).map_err(AssertedError::Name)
+}
+
+/// The one place for what should be there once.
+struct Found(Option<Member>);
+
+enum Member {
+    Text(String),
+    Other,
+    Twice,
+}
+
+impl Found {
+    fn add(&mut self, member: Member) {
+        self.0 = Some(if self.0.is_some() { Member::Twice } else { member });
+    }
+}
+
+/// Reads a JSON document through to its end, since an error after the name is an error too, and keeps nothing but the name.
+struct Members<'a, F> {
+    is_name: F,
+    found: &'a mut Found,
+}
+
+impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Members<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON document")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            if (self.is_name)(&key) {
+                let member = match map.next_value::<serde_json::Value>()? {
+                    serde_json::Value::String(text) => Member::Text(text),
+                    _ => Member::Other,
+                };
+                self.found.add(member);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Why an asserted name cannot be read. The client is at fault; the answer is 400 (requirements 6.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AssertedError {
+    /// More than one name.
+    Repeated,
+    /// Not a string.
+    NotText,
+    /// Not a name.
+    Name(NameError),
+    /// More than one content type, or one that is no text.
+    ContentTypes,
+    /// The body is compressed, or coded otherwise.
+    Coded,
+    /// The body does not decode as what it says it is.
+    Undecodable {
+        /// What that is.
+        kind: BodyKind,
+    },
+}
+
+impl fmt::Display for AssertedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repeated => f.write_str("expected one asserted client name, found several"),
+            Self::NotText => f.write_str("expected the asserted client name as a string, found another JSON value"),
+            Self::Name(error) => write!(f, "the asserted client name: {error}"),
+            Self::ContentTypes => f.write_str("expected one content type, found several or none that can be read"),
+            Self::Coded => f.write_str(
+                "the body that may assert a client name has a content coding: send it without, or the name in Dane-Clientid-Asserted",
+            ),
+            Self::Undecodable { kind: BodyKind::Json } => f.write_str("the body does not decode as JSON"),
+            Self::Undecodable { kind: BodyKind::Form } => f.write_str("the body does not decode as a form"),
+        }
+    }
+}
+
+impl std::error::Error for AssertedError {}

@@ -1,0 +1,325 @@
+//! The certificate that the balancer forwards, in the one dialect that the configuration names.
+//!
+//! A dialect is never guessed: what one balancer writes into a field, another lets through from outside. What is read is strict: one
+//! field line, nothing beside what the dialect prescribes, and each certificate exactly one DER certificate.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use dance_core::CertificateDer;
+use dance_core::message::MAX_CERTIFICATES;
+use dance_core::x509::Certificate;
+use data_encoding::BASE64;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use sfv::{BareItem, Item, List, ListEntry, Parser};
+
+use crate::xfcc;
+
+/// Longest value of a field that is looked at, in octets: what the Certificate message may have (SEC-14), which Base64 and percent
+/// encoding make half as long again at most before balancers' own limits of 8 to 64 KiB cut it.
+pub const MAX_FIELD_LEN: usize = 96 * 1024;
+
+/// `Client-Cert` (RFC 9440 section 2.2).
+pub const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+/// `Client-Cert-Chain` (RFC 9440 section 2.3).
+pub const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
+
+/// How a balancer writes certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// RFC 9440: the end entity as a Byte Sequence, the rest of the chain, where there is one, as a List of them in the second field.
+    Rfc9440,
+    /// Percent-encoded PEM (nginx, Apache, AWS, Azure Application Gateway): the end entity, and after it the chain where the balancer
+    /// writes one.
+    EscapedPem,
+    /// DER in Base64 (HAProxy, Caddy, Cloudflare, Azure App Service): the end entity. The second field, where there is one, holds the rest
+    /// of the chain as certificates that follow upon each other, in one piece of Base64.
+    Base64Der,
+    /// `X-Forwarded-Client-Cert` of Envoy: of several elements the last, which our own proxy has appended.
+    Xfcc,
+    /// Traefik's `X-Forwarded-Tls-Client-Cert`: DER in Base64, the end entity first, joined by commas.
+    Traefik,
+}
+
+/// Which fields a balancer forwards a certificate in, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedBy {
+    dialect: Dialect,
+    certificate: HeaderName,
+    chain: Option<HeaderName>,
+}
+
+impl ForwardedBy {
+    /// By RFC 9440.
+    #[must_use]
+    pub const fn rfc9440() -> Self {
+        Self { dialect: Dialect::Rfc9440, certificate: CLIENT_CERT, chain: Some(CLIENT_CERT_CHAIN) }
+    }
+
+    /// In a field of the operator's choice.
+    #[must_use]
+    pub const fn new(dialect: Dialect, certificate: HeaderName) -> Self {
+        Self { dialect, certificate, chain: None }
+    }
+
+    /// With the rest of the chain in a field of its own. Of no use to dialects that have both in one.
+    #[must_use]
+    pub fn with_chain(self, chain: HeaderName) -> Self {
+        Self { chain: Some(chain), ..self }
+    }
+
+    /// The fields: nobody but the balancer may have written them.
+    pub fn fields(&self) -> impl Iterator<Item = &HeaderName> {
+        std::iter::once(&self.certificate).chain(&self.chain)
+    }
+
+    /// The values of the two fields as they stand: what a memory of parsed chains is keyed by.
+    ///
+    /// # Errors
+    /// A field is there more than once, is too long, or there is a chain and no certificate.
+    pub(crate) fn values<'a>(&self, headers: &'a HeaderMap) -> Result<Option<Values<'a>>, ForwardedError> {
+        let certificate = one(headers, &self.certificate)?;
+        let chain = match &self.chain {
+            Some(name) => one(headers, name)?,
+            None => None,
+        };
+        match (certificate, chain) {
+            (Some(certificate), chain) => Ok(Some(Values { certificate, chain })),
+            (None, None) => Ok(None),
+            // RFC 9440 section 2.3: never without the certificate.
+            (None, Some(_)) => Err(ForwardedError::ChainAlone),
+        }
+    }
+
+    /// The client's certificates, the end entity first; `None` if the balancer says that it has shown none.
+    ///
+    /// # Errors
+    /// The fields are not what the dialect prescribes: a misconfigured balancer, or somebody else's field let through.
+    pub fn read(&self, headers: &HeaderMap) -> Result<Option<Vec<CertificateDer<'static>>>, ForwardedError> {
+        self.values(headers)?.map(|values| self.parse(&values)).transpose()
+    }
+
+    pub(crate) fn parse(&self, values: &Values<'_>) -> Result<Vec<CertificateDer<'static>>, ForwardedError> {
+        let mut certificates = match self.dialect {
+            Dialect::Rfc9440 => vec![byte_sequence(values.certificate)?],
+            Dialect::EscapedPem => pem(&percent_decode(values.certificate)?)?,
+            Dialect::Base64Der => vec![base64(values.certificate)?],
+            Dialect::Xfcc => pem(&percent_decode(&xfcc::certificates(values.certificate)?)?)?,
+            Dialect::Traefik => comma_joined(values.certificate)?,
+        };
+        if let Some(chain) = values.chain {
+            match self.dialect {
+                Dialect::Rfc9440 => certificates.extend(byte_sequences(chain)?),
+                Dialect::EscapedPem | Dialect::Xfcc => certificates.extend(pem(&percent_decode(chain)?)?),
+                Dialect::Base64Der => certificates.extend(concatenated(&base64(chain)?)?),
+                Dialect::Traefik => certificates.extend(comma_joined(chain)?),
+            }
+        }
+        if certificates.len() > MAX_CERTIFICATES {
+            return Err(ForwardedError::TooMany { found: certificates.len() });
+        }
+        certificates
+            .into_iter()
+            .enumerate()
+            .map(|(position, octets)| match Certificate::parse(&octets) {
+                Ok(_) => Ok(CertificateDer::from(octets)),
+                Err(_) => Err(ForwardedError::NotACertificate { position }),
+            })
+            .collect()
+    }
+}
+
+/// What the fields hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Values<'a> {
+    pub(crate) certificate: &'a str,
+    pub(crate) chain: Option<&'a str>,
+}
+
+/// The one value of a field that may be there once. An empty one counts as absent: balancers set a field from a variable that is empty
+/// where there was no certificate.
+fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ForwardedError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ForwardedError::Repeated { field: name.clone() });
+    }
+    if value.len() > MAX_FIELD_LEN {
+        return Err(ForwardedError::TooLong { found: value.len() });
+    }
+    let text = HeaderValue::to_str(value).map_err(|_| ForwardedError::NotAscii)?.trim_matches([' ', '\t']);
+    Ok((!text.is_empty()).then_some(text))
+}
+
+fn byte_sequence(value: &str) -> Result<Vec<u8>, ForwardedError> {
+    let item: Item = Parser::new(value).parse().map_err(|_| ForwardedError::Syntax { dialect: Dialect::Rfc9440 })?;
+    octets(item.bare_item)
+}
+
+fn byte_sequences(value: &str) -> Result<Vec<Vec<u8>>, ForwardedError> {
+    let list: List = Parser::new(value).parse().map_err(|_| ForwardedError::Syntax { dialect: Dialect::Rfc9440 })?;
+    list.into_iter()
+        .map(|entry| match entry {
+            ListEntry::Item(item) => octets(item.bare_item),
+            ListEntry::InnerList(_) => Err(ForwardedError::Syntax { dialect: Dialect::Rfc9440 }),
+        })
+        .collect()
+}
+
+fn octets(item: BareItem) -> Result<Vec<u8>, ForwardedError> {
+    match item {
+        BareItem::ByteSequence(octets) => Ok(octets),
+        _ => Err(ForwardedError::Syntax { dialect: Dialect::Rfc9440 }),
+    }
+}
+
+fn base64(value: &str) -> Result<Vec<u8>, ForwardedError> {
+    BASE64.decode(value.as_bytes()).map_err(|_| ForwardedError::Base64)
+}
+
+/// Traefik up to 2.x escaped the value; a comma, a plus sign and a slash that are escaped come out the same.
+fn comma_joined(value: &str) -> Result<Vec<Vec<u8>>, ForwardedError> {
+    percent_decode(value)?.split(',').map(base64).collect()
+}
+
+/// DER certificates one after the other.
+fn concatenated(mut octets: &[u8]) -> Result<Vec<Vec<u8>>, ForwardedError> {
+    let mut certificates = Vec::new();
+    while !octets.is_empty() {
+        let length = der_length(octets).ok_or(ForwardedError::NotACertificate { position: certificates.len() + 1 })?;
+        let (certificate, rest) = octets.split_at(length);
+        certificates.push(certificate.to_vec());
+        octets = rest;
+    }
+    Ok(certificates)
+}
+
+/// How many octets the first element takes, if it is a SEQUENCE in DER of at most 64 KiB and all there.
+fn der_length(octets: &[u8]) -> Option<usize> {
+    let length = match octets {
+        [0x30, short @ 0..=0x7f, ..] => 2 + usize::from(*short),
+        [0x30, 0x81, one, ..] => 3 + usize::from(*one),
+        [0x30, 0x82, high, low, ..] => 4 + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => return None,
+    };
+    (length <= octets.len()).then_some(length)
+}
+
+fn percent_decode(value: &str) -> Result<Cow<'_, str>, ForwardedError> {
+    percent_encoding::percent_decode_str(value).decode_utf8().map_err(|_| ForwardedError::Base64)
+}
+
+const END: &str = "-----END CERTIFICATE-----";
+
+/// Certificates in PEM, with nothing but line ends between them.
+fn pem(text: &str) -> Result<Vec<Vec<u8>>, ForwardedError> {
+    let mut certificates = Vec::new();
+    for part in text.split_inclusive(END) {
+        let part = part.trim_ascii();
+        if part.is_empty() {
+            continue;
+        }
+        let (label, octets) = pem_rfc7468::decode_vec(part.as_bytes()).map_err(|_| ForwardedError::Pem)?;
+        if label != "CERTIFICATE" {
+            return Err(ForwardedError::Pem);
+        }
+        certificates.push(octets);
+    }
+    if certificates.is_empty() { Err(ForwardedError::Pem) } else { Ok(certificates) }
+}
+
+/// Why a forwarded certificate cannot be read. The balancer's configuration is at fault, or it lets through what it should set itself; the
+/// answer is 400 (requirements 6.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForwardedError {
+    /// A field stands in more than one line.
+    Repeated {
+        /// Which.
+        field: HeaderName,
+    },
+    /// The chain without the certificate (RFC 9440 section 2.3).
+    ChainAlone,
+    /// Longer than [`MAX_FIELD_LEN`].
+    TooLong {
+        /// Octets.
+        found: usize,
+    },
+    /// Octets beyond ASCII.
+    NotAscii,
+    /// Not what the dialect writes.
+    Syntax {
+        /// The dialect that was expected.
+        dialect: Dialect,
+    },
+    /// Not Base64, or not what was percent-encoded.
+    Base64,
+    /// Not PEM of certificates alone.
+    Pem,
+    /// More certificates than [`MAX_CERTIFICATES`].
+    TooMany {
+        /// How many.
+        found: usize,
+    },
+    /// Octets that are not exactly one DER certificate.
+    NotACertificate {
+        /// Its position; 0 is the end entity.
+        position: usize,
+    },
+}
+
+impl fmt::Display for ForwardedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repeated { field } => write!(
+                f,
+                "expected one line of {field}, found several: the balancer must replace what comes in from outside, not add to it"
+            ),
+            Self::ChainAlone => {
+                f.write_str("expected the client's certificate beside its chain, found the chain alone: the balancer must remove both")
+            }
+            Self::TooLong { found } => {
+                write!(f, "expected a forwarded certificate of at most {MAX_FIELD_LEN} octets, found {found}")
+            }
+            Self::NotAscii => f.write_str("expected a forwarded certificate in ASCII, found other octets"),
+            Self::Syntax { dialect } => write!(
+                f,
+                "expected a forwarded certificate as {} writes it, found something else: is this the dialect of the balancer in front?",
+                dialect.name()
+            ),
+            Self::Base64 => f.write_str("expected a forwarded certificate in Base64, found something else"),
+            Self::Pem => f.write_str("expected percent-encoded PEM of certificates and nothing else"),
+            Self::TooMany { found } => {
+                write!(f, "expected at most {MAX_CERTIFICATES} forwarded certificates, found {found}")
+            }
+            Self::NotACertificate { position } => write!(
+                f,
+                "forwarded certificate {position} (0 is the client's own): expected exactly one certificate in DER, found other octets"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ForwardedError {}
+
+impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Rfc9440, Self::EscapedPem, Self::Base64Der, Self::Xfcc, Self::Traefik];
+
+    /// Its name in configurations.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rfc9440 => "rfc9440",
+            Self::EscapedPem => "escaped-pem",
+            Self::Base64Der => "base64-der",
+            Self::Xfcc => "xfcc",
+            Self::Traefik => "traefik",
+        }
+    }
+
+    /// The dialect of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| dialect.name() == name)
+    }
+}

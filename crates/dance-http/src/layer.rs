@@ -1,0 +1,178 @@
+//! The tower layer: a request of an authenticated client goes to the application, every other is answered here.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use dance_core::verdict::VerifiedClient;
+use dance_resolver::TlsaSource;
+use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::{self, CheckedBody};
+use crate::check::{Checked, Checker};
+use crate::identity::IdentityFields;
+use crate::log;
+use crate::peer::Peer;
+use crate::refusal::{RETRY_AFTER as RETRY_SECONDS, Refusal};
+
+/// Who sent the request: what the application takes out of its extensions. Only this crate puts it there.
+#[derive(Clone, Debug)]
+pub struct AuthenticatedClient(Arc<VerifiedClient>);
+
+impl AuthenticatedClient {
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> &VerifiedClient {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for AuthenticatedClient {
+    type Target = VerifiedClient;
+
+    fn deref(&self) -> &VerifiedClient {
+        &self.0
+    }
+}
+
+/// Puts the check in front of a service. By itself it decides nothing: see [`Checker`].
+pub struct DaneLayer<S> {
+    checker: Arc<Checker<S>>,
+    fields: Arc<IdentityFields>,
+}
+
+impl<S: TlsaSource> DaneLayer<S> {
+    /// A layer over `checker`.
+    #[must_use]
+    pub fn new(checker: Arc<Checker<S>>) -> Self {
+        let fields = Arc::new(IdentityFields::new(&checker.rules().forwarded_by));
+        Self { checker, fields }
+    }
+}
+
+impl<S> Clone for DaneLayer<S> {
+    fn clone(&self) -> Self {
+        Self { checker: Arc::clone(&self.checker), fields: Arc::clone(&self.fields) }
+    }
+}
+
+impl<S, T> Layer<T> for DaneLayer<S> {
+    type Service = DaneService<S, T>;
+
+    fn layer(&self, inner: T) -> DaneService<S, T> {
+        DaneService { checker: Arc::clone(&self.checker), fields: Arc::clone(&self.fields), inner }
+    }
+}
+
+/// A service that hears authenticated clients alone.
+pub struct DaneService<S, T> {
+    checker: Arc<Checker<S>>,
+    fields: Arc<IdentityFields>,
+    inner: T,
+}
+
+impl<S, T: Clone> Clone for DaneService<S, T> {
+    fn clone(&self) -> Self {
+        Self { checker: Arc::clone(&self.checker), fields: Arc::clone(&self.fields), inner: self.inner.clone() }
+    }
+}
+
+type Answer<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
+
+impl<S, T, B, R> Service<Request<B>> for DaneService<S, T>
+where
+    S: TlsaSource + 'static,
+    T: Service<Request<CheckedBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+    T::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    R: Default + Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = T::Error;
+    type Future = Answer<Response<R>, T::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (checker, fields) = (Arc::clone(&self.checker), Arc::clone(&self.fields));
+        // The one that was polled ready is the one that is called.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        Box::pin(async move {
+            let (checked, request) = check(&checker, request).await;
+            log::tell(&checked);
+            match (checked.outcome, request) {
+                (Ok(client), Some(mut request)) => {
+                    fields.rewrite(request.headers_mut(), &client);
+                    request.extensions_mut().insert(AuthenticatedClient(client.into()));
+                    let mut response = inner.call(request).await?;
+                    not_for_shared_caches(&mut response);
+                    Ok(response)
+                }
+                (Err(refusal), _) => Ok(refuse(&checker, &refusal)),
+                (Ok(_), None) => Ok(refuse(&checker, &Refusal::BodyIncomplete)),
+            }
+        })
+    }
+}
+
+/// The check, and the request with its body as it was; without it where nobody will want it any more.
+async fn check<S, B>(checker: &Checker<S>, request: Request<B>) -> (Checked, Option<Request<CheckedBody<B>>>)
+where
+    S: TlsaSource,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (parts, body) = request.into_parts();
+    let peer = parts.extensions.get::<Peer>().copied();
+    let begun = match checker.begin(&parts.headers, peer) {
+        Ok(begun) => begun,
+        Err(refusal) => return (Checked::refused(refusal), None),
+    };
+    if begun.body().is_none() {
+        let checked = checker.finish(begun, None).await;
+        return (checked, Some(Request::from_parts(parts, CheckedBody::untouched(body))));
+    }
+    let (data, trailers) = match body::read(body, checker.rules().body_limit).await {
+        Ok(read) => read,
+        Err(refusal) => return (Checked::refused(refusal), None),
+    };
+    let checked = checker.finish(begun, Some(&data)).await;
+    (checked, Some(Request::from_parts(parts, CheckedBody::read(data, trailers))))
+}
+
+/// A refusal on the wire: a status, a challenge where there must be one (RFC 9110 section 15.5.2), and no word of why.
+fn refuse<S: TlsaSource, R: Default>(checker: &Checker<S>, refusal: &Refusal) -> Response<R> {
+    let mut response = Response::new(R::default());
+    let rules = checker.rules();
+    *response.status_mut() = refusal.status(rules.status);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match response.status() {
+        StatusCode::UNAUTHORIZED => {
+            let challenge = HeaderValue::try_from(format!("DANE-TLS realm=\"{}\"", rules.realm));
+            let challenge = challenge.unwrap_or(HeaderValue::from_static("DANE-TLS"));
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// What an application answers to an authenticated client is for that client, unless the application says otherwise (HTTP-15).
+fn not_for_shared_caches<R>(response: &mut Response<R>) {
+    if !response.headers().contains_key(CACHE_CONTROL) && !response.headers().contains_key(VARY) {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
