@@ -224,7 +224,7 @@ async fn what_is_not_so_is_not_proven() {
 }
 
 /// Three look-ups each.
-const CASES: u64 = 600;
+const CASES: u64 = 400;
 
 fn seeds() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/tlsa_proof")
