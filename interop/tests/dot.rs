@@ -94,7 +94,7 @@ impl Peer {
         panic!("a resolver does not start");
     }
 
-    fn unbound(world: &World, files: &Files, more: &str) -> Self {
+    fn unbound(world: &World, files: &Files, more: &str, zones: &str) -> Self {
         Self::start(|plain, tls| {
             let configuration = format!(
                 "server:
@@ -119,6 +119,7 @@ remote-control:
 forward-zone:
   name: \".\"
   forward-addr: 127.0.0.1@{2}
+{zones}
 ",
                 files.directory.path().display(),
                 world.trust_anchor.display(),
@@ -130,13 +131,13 @@ forward-zone:
         })
     }
 
-    fn named(world: &World, files: &Files, more: &str) -> Self {
+    fn named(world: &World, files: &Files, more: &str, zones: &str) -> Self {
         Self::start(|plain, tls| {
             let configuration = format!(
                 "tls ours {{ cert-file \"{0}/chain.pem\"; key-file \"{0}/key.pem\"; }};
 options {{ directory \"{0}\"; listen-on port {plain} {{ 127.0.0.1; }}; listen-on port {tls} tls ours {{ 127.0.0.1; }};
   listen-on-v6 {{ none; }}; recursion yes; forward only; forwarders port {1} {{ 127.0.0.1; }}; dnssec-validation no;
-  pid-file none; session-keyfile none; lock-file none; {more} }};\ncontrols {{ }};\n",
+  pid-file none; session-keyfile none; lock-file none; {more} }};\ncontrols {{ }};\n{zones}\n",
                 files.directory.path().display(),
                 world.iterating.port(),
             );
@@ -211,8 +212,8 @@ async fn a_resolver_over_tls_is_who_it_should_be() {
     let (world, files) = (World::shared(), Files::new());
     let right = TlsTrust::Name("localhost".to_owned());
     for (peer, validates) in [
-        (Peer::unbound(&world, &files, ""), true),
-        (Peer::named(&world, &files, ""), false),
+        (Peer::unbound(&world, &files, "", ""), true),
+        (Peer::named(&world, &files, "", ""), false),
         (Peer::kresd(&world, &files), true),
     ] {
         let resolver = |trust, mode| resolver(&world, &files, peer.server(trust), mode);
@@ -246,10 +247,10 @@ async fn a_resolver_over_tls_is_who_it_should_be() {
 async fn many_questions_at_once_over_tls() {
     let (world, files) = (World::shared(), Files::new());
     for peer in [
-        Peer::unbound(&world, &files, ""),
+        Peer::unbound(&world, &files, "", ""),
         // No more than a few at a time on a connection.
-        Peer::unbound(&world, &files, "  incoming-num-tcp: 16"),
-        Peer::named(&world, &files, ""),
+        Peer::unbound(&world, &files, "  incoming-num-tcp: 16", ""),
+        Peer::named(&world, &files, "", ""),
         Peer::kresd(&world, &files),
     ] {
         let server = peer.server(TlsTrust::Name("localhost".to_owned()));
@@ -267,11 +268,33 @@ async fn many_questions_at_once_over_tls() {
     }
 }
 
+// SEC-02: Unbound and BIND stop reading a connection while so many of its questions are under way.
+#[tokio::test]
+async fn names_that_are_never_answered_hold_nobody_up() {
+    let (world, files) = (World::shared(), Files::new());
+    let port = world.silent.port();
+    let unbound = format!("forward-zone:\n  name: \"slow.example\"\n  forward-addr: 127.0.0.1@{port}");
+    let named =
+        format!("zone \"slow.example\" {{ type forward; forward only; forwarders port {port} {{ 127.0.0.1; }}; }};");
+    for peer in [Peer::unbound(&world, &files, "", &unbound), Peer::named(&world, &files, "", &named)] {
+        let server = peer.server(TlsTrust::Name("localhost".to_owned()));
+        let resolver = Arc::new(resolver(&world, &files, server, DnsMode::AdBit));
+        for number in 0..60 {
+            let resolver = Arc::clone(&resolver);
+            tokio::spawn(async move { ask(&resolver, &format!("dev{number}.slow.example")).await });
+        }
+        for number in 0..5 {
+            let lookup = ask(&resolver, &format!("quick{number}._device.example.com")).await;
+            assert!(matches!(lookup.answer, TlsaAnswer::Secure(_) | TlsaAnswer::Insecure), "{lookup:?}");
+        }
+    }
+}
+
 // SEC-04
 #[tokio::test]
 async fn a_connection_that_unbound_closes_is_made_anew() {
     let (world, files) = (World::shared(), Files::new());
-    let peer = Peer::unbound(&world, &files, "  tcp-idle-timeout: 200");
+    let peer = Peer::unbound(&world, &files, "  tcp-idle-timeout: 200", "");
     let resolver = resolver(&world, &files, peer.server(TlsTrust::Pins(vec![files.pin()])), DnsMode::Validate);
     for number in 0..3 {
         let lookup = ask(&resolver, &format!("idle{number}._device.example.com")).await;
@@ -287,7 +310,7 @@ async fn a_connection_that_unbound_closes_is_made_anew() {
 #[tokio::test]
 async fn bind_is_shown_its_cookie() {
     let (world, files) = (World::shared(), Files::new());
-    let peer = Peer::named(&world, &files, "answer-cookie yes; require-server-cookie yes;");
+    let peer = Peer::named(&world, &files, "answer-cookie yes; require-server-cookie yes;", "");
     // One question for each look-up, so that questions can be counted. BIND does not validate here: nothing is believed.
     let resolver = resolver(&world, &files, peer.plain.into(), DnsMode::AdBit);
     let counts = [(0, 2), (1, 1), (2, 1)];

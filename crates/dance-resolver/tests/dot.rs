@@ -12,7 +12,7 @@ use dance_core::answer::{LookupFailure, TlsaAnswer};
 use dance_resolver::{
     ConfigError, Detail, DnsMode, Lookup, Resolver, ResolverConfig, Server, Servers, TlsFailure, TlsaSource as _,
 };
-use dance_testkit::{Authority, CertSpec, Front, Identity, SignedWorld, Zone};
+use dance_testkit::{Authority, CertSpec, Fault, Front, Identity, SignedWorld, Zone};
 use fronts::{Dot, pin, read_message, serve, write_message};
 use futures_util::future::join_all;
 use tempfile::TempDir;
@@ -31,7 +31,8 @@ struct Lab {
 impl Lab {
     async fn new() -> Self {
         let zone = Zone::new("example.test").tlsa(NAME, RECORD, 300).tlsa("*._wild.example.test", RECORD, 300);
-        let world = SignedWorld::builder().zone(Zone::new("test")).zone(zone).start().await.unwrap();
+        let late = Zone::new("late.test").tlsa("dev1.late.test", RECORD, 300).expired();
+        let world = SignedWorld::builder().zone(Zone::new("test")).zone(zone).zone(late).start().await.unwrap();
         let authority = Authority::root("Resolvers").unwrap();
         let files = tempfile::tempdir().unwrap();
         std::fs::write(files.path().join("ca.pem"), authority.pem()).unwrap();
@@ -197,6 +198,15 @@ async fn the_ad_bit_over_tls() {
     let resolver = lab.believing(dot.by_name("localhost"));
     lab.world.set_front(Front::NonValidating);
     assert_eq!(code(&resolver.lookup(&owner(NAME)).await), "I");
+    // SERVFAIL is Bogus if the extended error says so; without, it is asked what there is without checking.
+    lab.world.set_front(Front::Validating);
+    let bogus = resolver.lookup(&owner("dev1.late.test")).await;
+    assert!(matches!(bogus.trace.detail, Some(Detail::ResolverSaysBogus { code: Some(_) })), "{bogus:?}");
+    lab.world.clear_log();
+    lab.world.add_server_fault(Fault::Servfail).unwrap();
+    let down = resolver.lookup(&owner("down._wild.example.test")).await;
+    assert!(matches!(down.answer, TlsaAnswer::Indeterminate(LookupFailure::Servfail)), "{down:?}");
+    assert_eq!(lab.world.queries().iter().map(|query| query.checking_disabled).collect::<Vec<_>>(), [false, true]);
 }
 
 // SEC-04

@@ -238,7 +238,8 @@ mod tests {
     fn what_fits() {
         let question = question("sensor7._device.example.com");
         let query = Query::new(&question, Flags::Unchecked, &udp(Letters::Random)).unwrap();
-        let fit = |change: &dyn Fn(&mut Vec<u8>)| {
+        type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+        let fit = |change: Change<'_>| {
             let mut octets = echo(&query);
             change(&mut octets);
             query.fit(&octets)
@@ -258,7 +259,7 @@ mod tests {
             }
         };
         assert_eq!(fit(&bare(2)).unwrap().0, Fit::Unquestioned);
-        let not: [&dyn Fn(&mut Vec<u8>); 8] = [
+        let not: [Change<'_>; 8] = [
             &bare(0),
             &bare(3),
             &|octets| octets[0] ^= 1,

@@ -23,10 +23,13 @@ pub(crate) enum By {
     Tcp,
 }
 
+/// Questions in octets, in order.
+type Asked = Arc<Mutex<Vec<(By, Vec<u8>)>>>;
+
 /// A resolver over UDP and TCP, on the loopback address of either family.
 pub(crate) struct Plain {
     pub(crate) addr: SocketAddr,
-    asked: Arc<Mutex<Vec<(By, Vec<u8>)>>>,
+    asked: Asked,
 }
 
 impl Plain {
@@ -48,7 +51,7 @@ impl Plain {
             }
         };
         let addr = udp.local_addr().unwrap();
-        let asked: Arc<Mutex<Vec<(By, Vec<u8>)>>> = Arc::default();
+        let asked: Asked = Arc::default();
         let log = Arc::clone(&asked);
         let reply = Arc::new(move |by, question: &[u8]| {
             log.lock().unwrap().push((by, question.to_vec()));
