@@ -13,7 +13,7 @@ use dance_core::matching::MatchOptions;
 use dance_core::verdict::Settings;
 use dance_core::x509::Certificate;
 use dance_resolver::{
-    CHECK_BUDGET, Clock, LOOKUP_BUDGET, LimitsError, QUESTIONS_AT_ONCE, Resolver, ResolverConfig, Servers, TlsaSource,
+    CHECK_BUDGET, Clock, LOOKUP_BUDGET, LimitsError, MAX_SOCKETS, Resolver, ResolverConfig, Servers, TlsaSource,
     TrustAnchorSource, Verifier,
 };
 use dance_tls::{Acceptor, CertifiedKey, CredentialError, Resumption, ServerConfig};
@@ -198,8 +198,7 @@ impl<S> fmt::Debug for Gateway<S> {
 pub fn raise_open_files(config: &Config) {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
-    let questions = config.limits.lookups_total.saturating_mul(QUESTIONS_AT_ONCE);
-    let connections = config.max_connections.saturating_add(config.max_origin_connections).saturating_add(questions);
+    let connections = config.max_connections.saturating_add(config.max_origin_connections).saturating_add(MAX_SOCKETS);
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(SPARE_FILES);
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {

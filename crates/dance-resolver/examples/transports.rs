@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dance_core::name::{ClientName, OwnerName};
-use dance_resolver::{DnsMode, Resolver, ResolverConfig, Server, Servers, TlsaSource as _, TlsTrust, Transport};
+use dance_resolver::{DnsMode, Resolver, ResolverConfig, Server, Servers, TlsTrust, TlsaSource as _, Transport};
 use dance_testkit::CertSpec;
 use domain::base::iana::Rtype;
 use domain::base::{MessageBuilder, Name};
@@ -75,7 +75,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 async fn measure(what: &str, questions: usize, at_once: usize, ask: impl AsyncFn(usize)) {
     let started = Instant::now();
-    stream::iter(0..questions).map(&ask).buffer_unordered(at_once).for_each(|()| std::future::ready(())).await;
+    stream::iter(0..questions).map(|n| ask(n)).buffer_unordered(at_once).for_each(|()| std::future::ready(())).await;
     println!("{what:15} {:8.0} a second", questions as f64 / started.elapsed().as_secs_f64());
 }
 
@@ -142,7 +142,10 @@ async fn serve(config: Arc<ServerConfig>, addresses: std::sync::mpsc::Sender<(So
 }
 
 /// Answers all that has come in one go.
-async fn echo(mut reader: BufReader<impl AsyncRead + Unpin>, mut writer: impl AsyncWrite + Unpin) -> std::io::Result<()> {
+async fn echo(
+    mut reader: BufReader<impl AsyncRead + Unpin>,
+    mut writer: impl AsyncWrite + Unpin,
+) -> std::io::Result<()> {
     let mut answers = Vec::new();
     loop {
         let length = reader.read_u16().await?;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use dance_core::answer::{LinkState, LookupFailure, TlsaAnswer};
-use dance_dnssec::{Chain, DnsName};
+use dance_dnssec::{Chain, DnsName, Question};
 use domain::base::iana::{OptRcode, Rtype};
 
 use crate::clock::Clock;
 use crate::outcome::{Fault, Outcome};
 use crate::source::Detail;
-use crate::upstream::{ExchangeLog, Flags, Question, Reply, Upstream};
+use crate::upstream::{ExchangeLog, Flags, Reply, Upstream};
 
 /// The way to an answer by way of trust.
 pub(crate) struct AdBit {

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 
 use crate::flight::{Flights, Stay};
 use crate::outcome::Fault;
-use crate::upstream::{self, ExchangeLog, Flags, Reply, Upstream};
+use crate::upstream::{ExchangeLog, Flags, Reply, Upstream};
 
 /// What came of a question: a reply with code NOERROR or NXDOMAIN, or why there is none.
 pub(crate) type Answer = Result<Reply, Fault>;
@@ -39,8 +39,7 @@ impl Fetch {
     ) -> (BoxFuture<'static, Answer>, Option<Keep>) {
         let (upstream, log, wanted) = (Arc::clone(&self.upstream), Arc::clone(log), question.clone());
         let work = move || async move {
-            let question = upstream::Question { name: wanted.name.clone(), rtype: wanted.rtype };
-            let reply = upstream.ask(&question, Flags::Unchecked, &log).await;
+            let reply = upstream.ask(&wanted, Flags::Unchecked, &log).await;
             let reply = reply.map_err(|no_reply| Fault::no_reply(no_reply, &wanted.name, wanted.rtype))?;
             // An error is no answer: its emptiness must not be taken for a broken proof.
             Fault::check_code(&reply, &wanted.name, wanted.rtype)?;

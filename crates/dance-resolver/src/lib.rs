@@ -23,8 +23,7 @@
 //! * The resolvers must be recursive, and must deliver DNSSEC records in mode `Validate`.
 //! * QNAME minimisation is the recursive resolver's to do.
 //! * Trust anchors follow their file, not a rollover by themselves (RFC 5011): `docs/trust-anchors.md` says why.
-//! * A look-up under way holds a socket for each question: allow the process [`QUESTIONS_AT_ONCE`] open files for each look-up in flight, and
-//!   some more.
+//! * Questions under way hold sockets: allow the process [`MAX_SOCKETS`] open files for them, and some more for connections.
 
 #![forbid(unsafe_code)]
 
@@ -61,9 +60,8 @@ pub use limits::{
     MAX_IN_FLIGHT_PER_ENTRY, network,
 };
 pub use paths::path_builder;
-pub use prove::QUESTIONS_AT_ONCE;
 pub use resolver::Resolver;
 pub use server::{DNS_PORT, DOT_PORT, Server, ServerError, TlsTrust, Transport};
 pub use source::{Detail, Link, Lookup, Signature, TlsaSource, Trace, ZoneLink};
-pub use upstream::{Exchange, ExchangeOutcome, Protocol, TlsFailure};
+pub use upstream::{Exchange, ExchangeOutcome, MAX_SOCKETS, Protocol, TlsFailure};
 pub use verifier::{Evidence, Verified, Verifier};

@@ -24,10 +24,6 @@ use crate::zones::Zones;
 /// a resolver's usual cold look-up takes, and early enough to know the zone before the time is over.
 const LATE: Duration = Duration::from_millis(500);
 
-/// Questions that one look-up has under way at once, as a rule: TLSA, the trust anchor's DNSKEY, DS and DNSKEY of four names below it. Those of
-/// one zone are shared by all look-ups, so this many for each are not needed but by clients who name as many zones as there are look-ups.
-pub const QUESTIONS_AT_ONCE: usize = 10;
-
 /// What validation rests on: the anchors, and what has been proven from them.
 pub(crate) struct Trust {
     pub(crate) anchors: Arc<Anchors>,

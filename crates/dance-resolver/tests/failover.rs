@@ -9,9 +9,13 @@ use std::sync::{Arc, Mutex};
 
 use common::{RECORD, code, config, owner};
 use dance_core::answer::{LookupFailure, TlsaAnswer};
-use dance_resolver::{Detail, DnsMode, Lookup, OptRcode, Resolver, ResolverConfig, Server, Servers, TlsaSource as _};
+use dance_resolver::{
+    Detail, DnsMode, Lookup, MAX_SOCKETS, OptRcode, Protocol, Resolver, ResolverConfig, Server, Servers,
+    TlsaSource as _,
+};
 use dance_testkit::{Fault, Front, SignedWorld, Zone};
 use fronts::{By, Plain};
+use futures_util::future::select_all;
 use tokio::net::UdpSocket;
 
 const NAME: &str = "dev1._device.example.test";
@@ -167,6 +171,25 @@ async fn a_resolver_that_knows_no_edns_is_told() {
         let lookup = resolver(&world, &[old.addr.into(), world.addr().into()]).lookup(&owner(NAME)).await;
         assert_eq!(code(&lookup), "S");
     }
+}
+
+// SEC-02, DNS-09
+#[tokio::test]
+async fn when_all_sockets_wait_questions_go_over_tcp() {
+    let world = world().await;
+    let of_front = Arc::clone(&world);
+    let front = Plain::start(move |by, question| match by {
+        By::Udp => Vec::new(),
+        By::Tcp => of_front.answer(question).into_iter().collect(),
+    })
+    .await;
+    let resolver = resolver(&world, &[front.addr.into()]);
+    let names: Vec<_> = (0..=MAX_SOCKETS).map(device).collect();
+    let lookups = names.iter().map(|name| Box::pin(resolver.lookup(name)));
+    let (first, _, _others) = select_all(lookups).await;
+    assert_eq!(code(&first), "S");
+    assert_eq!(first.trace.exchanges.iter().map(|exchange| exchange.protocol).collect::<Vec<_>>(), [Protocol::Tcp]);
+    assert!(front.counts().0 <= MAX_SOCKETS);
 }
 
 // DNS-09, DNS-10

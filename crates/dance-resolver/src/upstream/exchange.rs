@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dance_dnssec::Question;
 use domain::base::iana::{OptRcode, Rtype};
 use tokio::time::Instant;
 
-use super::Question;
 use crate::outcome::text;
 
 /// One question to one resolver, and what came of it. For logs and diagnosis.

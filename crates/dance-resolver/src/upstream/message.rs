@@ -3,13 +3,11 @@
 use std::io;
 
 use bytes::Bytes;
-use dance_dnssec::DnsName;
+use dance_dnssec::{DnsName, Question};
 use domain::base::iana::{Opcode, Rcode};
 use domain::base::opt::cookie::Cookie;
 use domain::base::{Header, Message, MessageBuilder};
 use ring::rand::{SecureRandom as _, SystemRandom};
-
-use super::Question;
 
 /// UDP payload size offered (EDNS): what fits into any path's packets without fragments.
 pub(super) const UDP_PAYLOAD: u16 = 1232;

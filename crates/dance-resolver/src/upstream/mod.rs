@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dance_dnssec::DnsName;
+use dance_dnssec::Question;
 use domain::base::Message;
-use domain::base::iana::{ExtendedErrorCode, OptRcode, Rtype};
+use domain::base::iana::{ExtendedErrorCode, OptRcode};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 
 mod cookie;
@@ -43,15 +44,10 @@ const RESEND_SPREAD: Duration = Duration::from_millis(500);
 const MAX_SENDS: usize = 4;
 /// How long others have to do better when one has answered with an error.
 const SECOND_OPINION: Duration = Duration::from_millis(500);
+/// Most datagram sockets that a resolver has open at once; questions beyond go over TCP, where they share few connections.
+pub const MAX_SOCKETS: usize = 512;
 /// How long a resolver that was down has to answer, to be up again.
 const PROBE_TIME: Duration = Duration::from_secs(3);
-
-/// A question to a resolver, in class IN.
-#[derive(Clone, Debug)]
-pub(crate) struct Question {
-    pub(crate) name: DnsName,
-    pub(crate) rtype: Rtype,
-}
 
 /// A reply that fits its question by ID, question section and sender; nothing more is known of it.
 #[derive(Clone, Debug)]
@@ -133,7 +129,8 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// `authorities`: a file of those that the resolvers' certificates may come from, in place of the system's.
     pub(crate) fn new(servers: &[Server], authorities: Option<&Path>, patience: Duration) -> Result<Self, ConfigError> {
-        let peers = servers.iter().map(|server| Ok(Arc::new(Peer::new(server, authorities)?)));
+        let sockets = Arc::new(Semaphore::new(MAX_SOCKETS));
+        let peers = servers.iter().map(|server| Ok(Arc::new(Peer::new(server, authorities, &sockets)?)));
         Ok(Self { peers: peers.collect::<Result<_, _>>()?, patience })
     }
 

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use dance_dnssec::Question;
 use domain::base::Message;
+use tokio::sync::Semaphore;
 
-use super::Question;
 use super::cookie::Cookies;
 use super::exchange::{Begun, ExchangeLog, ExchangeOutcome, Protocol};
 use super::failure::Failure;
@@ -33,20 +35,31 @@ pub(super) struct Peer {
     datagrams: Option<Datagrams>,
 }
 
-/// What has been learnt for questions over UDP.
-#[derive(Default)]
+/// Questions over UDP, and what has been learnt for them.
 struct Datagrams {
+    /// Shared with the other resolvers.
+    sockets: Arc<Semaphore>,
     cookies: Cookies,
     /// It repeats names in letters of its own, over TCP too.
     folds_letters: AtomicBool,
 }
 
+impl Datagrams {
+    fn new(sockets: Arc<Semaphore>) -> Self {
+        Self { sockets, cookies: Cookies::default(), folds_letters: AtomicBool::new(false) }
+    }
+}
+
 impl Peer {
     /// `authorities`: a file of those that certificates may come from, in place of the system's.
-    pub(super) fn new(server: &Server, authorities: Option<&Path>) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        server: &Server,
+        authorities: Option<&Path>,
+        sockets: &Arc<Semaphore>,
+    ) -> Result<Self, ConfigError> {
         let address = server.address;
         let (tls, datagrams) = match &server.transport {
-            Transport::Plain => (None, Some(Datagrams::default())),
+            Transport::Plain => (None, Some(Datagrams::new(Arc::clone(sockets)))),
             Transport::Tls(trust) => (Some(TlsClient::new(address, trust, || roots(authorities))?), None),
         };
         Ok(Self { address, health: Health::default(), streams: Streams::new(address, tls), datagrams })
@@ -79,27 +92,15 @@ impl Peer {
             true => Letters::Plain,
             false => Letters::Random,
         };
-        let by_udp = async || {
-            let exchange = log.begin(question, self.address, Protocol::Udp);
-            let heard = udp::ask(self.address, question, flags, letters, &datagrams.cookies).await;
-            exchange.end(match &heard {
-                Ok(Heard::Reply(reply)) => ExchangeOutcome::Answered(reply.opt_rcode()),
-                Ok(Heard::Truncated) => ExchangeOutcome::Truncated,
-                Ok(Heard::Doubtful(_)) => ExchangeOutcome::Doubtful,
-                Ok(Heard::CookieWanted) => ExchangeOutcome::CookieWanted,
-                Err(failure) => failure.outcome(),
-            });
-            heard
-        };
-        let mut heard = by_udp().await?;
-        if let Heard::CookieWanted = heard {
-            heard = by_udp().await?;
+        let mut heard = self.ask_udp(datagrams, question, flags, letters, log).await?;
+        if let Some(Heard::CookieWanted) = heard {
+            heard = self.ask_udp(datagrams, question, flags, letters, log).await?;
         }
         let doubt = match heard {
-            Heard::Reply(reply) => return Ok(reply),
+            Some(Heard::Reply(reply)) => return Ok(reply),
+            Some(Heard::Doubtful(doubt)) => Some(doubt),
             // RFC 7766 section 5, RFC 7873 section 5.3.
-            Heard::Truncated | Heard::CookieWanted => None,
-            Heard::Doubtful(doubt) => Some(doubt),
+            Some(Heard::Truncated | Heard::CookieWanted) | None => None,
         };
         let query = Query::new(question, flags, &Carrier::Tcp { letters })?;
         let (fit, reply) = self.ask_stream(&query, || log.begin(question, self.address, Protocol::Tcp)).await?;
@@ -110,6 +111,28 @@ impl Peer {
             _ => {}
         }
         Ok(reply)
+    }
+
+    /// `None` where no socket is left for it.
+    async fn ask_udp(
+        &self,
+        datagrams: &Datagrams,
+        question: &Question,
+        flags: Flags,
+        letters: Letters,
+        log: &ExchangeLog,
+    ) -> Result<Option<Heard>, Failure> {
+        let Ok(_socket) = datagrams.sockets.try_acquire() else { return Ok(None) };
+        let exchange = log.begin(question, self.address, Protocol::Udp);
+        let heard = udp::ask(self.address, question, flags, letters, &datagrams.cookies).await;
+        exchange.end(match &heard {
+            Ok(Heard::Reply(reply)) => ExchangeOutcome::Answered(reply.opt_rcode()),
+            Ok(Heard::Truncated) => ExchangeOutcome::Truncated,
+            Ok(Heard::Doubtful(_)) => ExchangeOutcome::Doubtful,
+            Ok(Heard::CookieWanted) => ExchangeOutcome::CookieWanted,
+            Err(failure) => failure.outcome(),
+        });
+        heard.map(Some)
     }
 
     async fn ask_stream<'a>(

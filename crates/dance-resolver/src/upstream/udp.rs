@@ -3,11 +3,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
+use dance_dnssec::Question;
 use domain::base::Message;
 use domain::base::iana::OptRcode;
 use tokio::net::UdpSocket;
 
-use super::Question;
 use super::cookie::{Cookies, Told};
 use super::failure::Failure;
 use super::message::{Carrier, Fit, Flags, Letters, Query, UDP_PAYLOAD};
