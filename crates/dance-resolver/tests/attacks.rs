@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use common::{RECORD, code, owner, resolver, secure};
 use dance_core::answer::{LookupFailure, TlsaAnswer};
-use dance_resolver::{Lookup, Resolver, Rtype, TlsaSource as _};
+use dance_resolver::{LOOKUP_BUDGET, Lookup, Resolver, Rtype, TlsaSource as _};
 use dance_testkit::{Denial, Fault, KeyKind, SignedWorld, WorldBuilder, Zone};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Most questions of one look-up, each of which may be sent to a second server or over TCP, too.
 const MAX_QUESTIONS: usize = 48;
@@ -38,6 +39,9 @@ fn failure(lookup: &Lookup) -> Option<LookupFailure> {
 /// Looks up `bad` names and, at the same time, good ones of a signed and an unsigned zone, some of them known before. All good ones have
 /// to be answered as ever. What was found for the bad ones.
 async fn beside_others(world: &SignedWorld, bad: Vec<String>) -> Vec<Lookup> {
+    // Time passes when everybody waits for it, however busy the machine is.
+    tokio::time::pause();
+    let started = Instant::now();
     let resolver = Arc::new(resolver(world));
     let known = ["dev1.good.test", "a._many.good.test"];
     for name in known {
@@ -70,6 +74,8 @@ async fn beside_others(world: &SignedWorld, bad: Vec<String>) -> Vec<Lookup> {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(started.elapsed() < LOOKUP_BUDGET);
+    tokio::time::resume();
     found
 }
 
@@ -174,13 +180,9 @@ async fn slow_drip() {
         .start()
         .await
         .unwrap();
-    tokio::time::pause();
-    let started = tokio::time::Instant::now();
     let found = beside_others(&world, names(40, "trap.test")).await;
-    assert!(started.elapsed() < Duration::from_secs(3));
     gave_up(&found);
     // The control: at an end, the same names are good.
-    tokio::time::resume();
     world.clear_faults();
     assert_eq!(code(&resolver(&world).lookup(&owner("dev1._many.trap.test")).await), "S");
 }
@@ -199,10 +201,7 @@ fn gave_up(found: &[Lookup]) {
 #[tokio::test]
 async fn black_hole() {
     let world = world().zone(trap()).zone_fault("trap.test", Fault::NeverAnswers).start().await.unwrap();
-    tokio::time::pause();
-    let started = tokio::time::Instant::now();
     let found = beside_others(&world, names(40, "trap.test")).await;
-    assert!(started.elapsed() < Duration::from_secs(3));
     gave_up(&found);
     // A few datagrams for each name, and no more.
     for name in names(40, "trap.test") {
@@ -218,13 +217,11 @@ async fn black_hole_on_the_way() {
     for (place, rtype) in [("trap.test", Rtype::DNSKEY), ("trap.test", Rtype::DS)] {
         let world = world().zone(trap()).start().await.unwrap();
         world.add_fault_on_type(place, rtype, Fault::NeverAnswers).unwrap();
-        tokio::time::pause();
         let found = beside_others(&world, names(16, "trap.test")).await;
         gave_up(&found);
         // All of them share one question.
         let asked = world.queries().iter().filter(|query| query.rtype == rtype && query.name == place).count();
         assert!(asked <= 8, "{rtype}: {asked}");
-        tokio::time::resume();
     }
 }
 
@@ -243,7 +240,6 @@ async fn together() {
         .start()
         .await
         .unwrap();
-    tokio::time::pause();
     let bad = ["trap.test", "hole.test", "loop.test", "drip.test"].iter().flat_map(|zone| names(10, zone)).collect();
     for lookup in beside_others(&world, bad).await {
         assert_eq!(code(&lookup), "T", "{lookup:?}");

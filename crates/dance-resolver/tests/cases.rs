@@ -232,6 +232,7 @@ async fn every_case_after_the_others() {
 #[tokio::test]
 async fn every_case_beside_the_others() {
     let world = world().start().await.unwrap();
+    tokio::time::pause();
     for turned in [false, true] {
         let resolver: Arc<Resolver> = Arc::new(resolver(&world));
         let mut cases: Vec<_> = CASES.iter().collect();
