@@ -131,6 +131,34 @@ async fn the_chain_of_trust_bounds_the_answer() {
     assert_eq!(prover.run(DEV).code(), "B");
 }
 
+// DNS-08: so is every proof that goes with an answer or a denial.
+#[tokio::test]
+async fn proofs_bound_the_answer() {
+    let world = world(example()).await;
+    let wild = "foo._wild.example.test";
+    let until = async |owner: &str, forged: Forged| {
+        world.clear_faults();
+        world.add_fault_on_type(owner, Rtype::TLSA, Fault::Answers(forged)).unwrap();
+        let prover = &mut Prover::new(&world);
+        let run = prover.run(owner);
+        assert!(run.proof.failure.is_none(), "{}", run.tell());
+        run.proof.valid_until.as_secs() - prover.now.as_secs()
+    };
+    let (long, short) = (Sign::by("example.test"), Sign::by("example.test").times(-100, 20));
+    // That no name is closer than the wildcard: one record that covers the name.
+    let answer = || RecordSet::text(&format!("{wild} 300 IN TLSA {RECORD}")).signed(long.clone().labels(3));
+    let cover = || RecordSet::text("example.test 300 IN NSEC example.test NS SOA RRSIG NSEC DNSKEY");
+    let covered = |sign: &Sign| Forged::new().answer(answer()).authority(cover().signed(sign.clone()));
+    assert_eq!(until(wild, covered(&long)).await, 300);
+    assert_eq!(until(wild, covered(&short)).await, 20);
+    // That there are no such records, and for how long that is so.
+    let soa = || RecordSet::of("example.test", "example.test", Rtype::SOA);
+    let denied = |sign: &Sign| Forged::new().authority(cover().signed(sign.clone())).authority(soa());
+    let end = "nx.example.test";
+    assert_eq!(until(end, denied(&long)).await, 60);
+    assert_eq!(until(end, denied(&short)).await, 20);
+}
+
 // DNS-08
 #[tokio::test]
 async fn a_clock_that_is_set_back() {

@@ -237,6 +237,20 @@ fn what_the_denial_of_a_ds_says_of_a_cut() {
     assert_eq!(cut_at(&nsec_of("test.", &[("a.test.", "z.test.", DATA)]), "b.test."), CutDenial::NotACut);
 }
 
+// DNS-06: answers made for each question (RFC 4470, RFC 9824).
+#[test]
+fn records_made_on_the_spot() {
+    // Here a name that does not exist is said to have nothing, which comes to the same.
+    let compact = nsec_of("test.", &[("nx.test.", r"\000.nx.test.", "RRSIG NSEC TYPE128")]);
+    assert_eq!(denied(&compact, "nx.test."), Denied::Nodata);
+    assert_eq!(cut_at(&compact, "nx.test."), CutDenial::NotACut);
+    assert_eq!(denied(&compact, "x.nx.test."), Denied::Nothing);
+    let narrow = [("nw~.test.", "nx!.test.", "RRSIG NSEC"), (r"\)~.test.", "*!.test.", "RRSIG NSEC")];
+    assert_eq!(denied(&nsec_of("test.", &narrow), "nx.test."), Denied::Nxdomain);
+    assert_eq!(closer(&nsec_of("test.", &narrow), "nx.test.", 1), NoCloser::Proven);
+    assert_eq!(denied(&nsec_of("test.", &narrow[..1]), "nx.test."), Denied::Nothing);
+}
+
 // DNS-06
 #[test]
 fn names_are_in_canonical_order() {
