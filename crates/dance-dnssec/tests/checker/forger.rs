@@ -6,7 +6,10 @@ use domain::base::name::ParsedName;
 use domain::base::rdata::ComposeRecordData as _;
 use domain::base::{Message, ToName as _};
 use domain::rdata::AllRecordData;
+use ring::digest::{SHA256, digest};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+use super::checker::crypto::key_tag;
 
 /// SplitMix64: small, and the same everywhere.
 pub(crate) struct Random(pub(crate) u64);
@@ -68,7 +71,7 @@ impl Evil {
         for field in [record.ttl, now.wrapping_add(86_400), now.wrapping_sub(86_400)] {
             head.extend(field.to_be_bytes());
         }
-        head.extend(super::checker::crypto::key_tag(&self.dnskey()).to_be_bytes());
+        head.extend(key_tag(&self.dnskey()).to_be_bytes());
         head.extend(signer.to_ascii_lowercase());
         let mut signed = head.clone();
         signed.extend(record.compose(&record.owner.to_ascii_lowercase(), record.ttl));
@@ -130,6 +133,11 @@ impl Opened {
         Some(opened)
     }
 
+    fn asked(&self) -> Rtype {
+        let rtype = self.question.last_chunk().map_or(0, |&[high, low, ..]: &[u8; 4]| u16::from_be_bytes([high, low]));
+        Rtype::from_int(rtype)
+    }
+
     fn close(&self) -> Vec<u8> {
         let mut octets = vec![0, 0, self.flags[0], self.flags[1], 0, 1];
         for section in &self.sections {
@@ -151,6 +159,8 @@ pub(crate) struct Forger<'a> {
     stock: Vec<Opened>,
     /// Of the tampering with messages one in so many is done.
     seldom: usize,
+    /// Instead, the zone so many labels above the victim is taken over.
+    takes_over: Option<usize>,
     now: u32,
 }
 
@@ -160,20 +170,25 @@ const RTYPES: [Rtype; 7] =
 impl<'a> Forger<'a> {
     pub(crate) fn new(mut random: Random, evil: &'a Evil, stock: &[Vec<u8>]) -> Self {
         let seldom = 1 + random.below(8);
+        let takes_over = random.one_in(4).then(|| 1 + random.below(4));
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let stock = stock.iter().filter_map(|octets| Opened::open(octets)).collect();
-        Self { random, evil, stock, seldom, now: now as u32 }
+        Self { random, evil, stock, seldom, takes_over, now: now as u32 }
     }
 
     /// What becomes of an answer; `None`: it is lost.
     pub(crate) fn tamper(&mut self, qname: &[u8], victim: &str, genuine: Vec<u8>) -> Option<Vec<u8>> {
-        if !self.random.one_in(self.seldom) {
+        if self.takes_over.is_none() && !self.random.one_in(self.seldom) {
             return Some(genuine);
         }
         if self.random.one_in(40) {
             return None;
         }
         let mut opened = Opened::open(&genuine)?;
+        if let Some(levels) = self.takes_over {
+            self.take_over(levels, &mut opened, qname, victim);
+            return Some(opened.close());
+        }
         for _ in 0..1 + self.random.below(3) * self.random.below(2) {
             self.change(&mut opened, qname, victim);
         }
@@ -318,50 +333,67 @@ impl<'a> Forger<'a> {
     /// A record of the attacker's, signed with the attacker's key.
     fn forge(&mut self, message: &mut Opened, qname: &[u8], victim: &str) {
         // Most of the time what was asked for.
-        let asked =
-            message.question.last_chunk().map_or(0, |&[high, low, ..]: &[u8; 4]| u16::from_be_bytes([high, low]));
         let (rtype, owner) = match self.random.one_in(2) {
             true => (*self.random.pick(&RTYPES), self.name(qname, victim)),
-            false => (Rtype::from_int(asked), qname.to_vec()),
+            false => (message.asked(), qname.to_vec()),
         };
-        let evil_zone = wire(Evil::ZONE);
+        let signer = match self.random.below(4) {
+            0 => above(&owner, self.random.below(3)),
+            1 => self.name(qname, victim),
+            _ => wire(Evil::ZONE),
+        };
+        let labels = match self.random.one_in(3) {
+            true => self.random.below(count(&owner) + 2),
+            false => count(&owner),
+        };
+        let other = self.name(qname, victim);
+        self.put(message, (owner, rtype, labels), &signer, &other);
+    }
+
+    /// The attacker's keys in a zone above the victim, and the records that they would sign.
+    fn take_over(&mut self, levels: usize, message: &mut Opened, qname: &[u8], victim: &str) {
+        let zone = above(&wire(victim), levels);
+        let rtype = message.asked();
+        let signer = match rtype {
+            Rtype::DS => above(&zone, 1),
+            _ => zone.clone(),
+        };
+        let wanted = rtype == Rtype::TLSA || (qname == zone && (rtype == Rtype::DNSKEY || self.random.one_in(3)));
+        if wanted {
+            self.put(message, (qname.to_vec(), rtype, count(qname)), &signer, &zone);
+        }
+    }
+
+    fn put(
+        &mut self,
+        message: &mut Opened,
+        (owner, rtype, labels): (Vec<u8>, Rtype, usize),
+        signer: &[u8],
+        other: &[u8],
+    ) {
         let bitmap = [0, 6, 0x40, 1, 0, 0, 0, 3];
+        let key = self.evil.dnskey();
         let rdata = match rtype {
-            Rtype::CNAME | Rtype::DNAME => self.name(qname, victim),
-            Rtype::NSEC => [self.name(qname, victim), bitmap.to_vec()].concat(),
+            Rtype::CNAME | Rtype::DNAME => other.to_vec(),
+            Rtype::NSEC => [other, &bitmap].concat(),
             Rtype::NSEC3 => [&[1, 0, 0, 0, 0, 20], &[0xff; 20][..], &bitmap].concat(),
-            Rtype::DNSKEY => self.evil.dnskey(),
+            Rtype::DNSKEY => key,
             Rtype::DS => {
-                let digest = ring::digest::digest(
-                    &ring::digest::SHA256,
-                    &[&owner.to_ascii_lowercase(), &self.evil.dnskey()[..]].concat(),
-                );
-                [&super::checker::crypto::key_tag(&self.evil.dnskey()).to_be_bytes()[..], &[15, 2], digest.as_ref()]
-                    .concat()
+                let digest = digest(&SHA256, &[&owner.to_ascii_lowercase(), &key[..]].concat());
+                [&key_tag(&key).to_be_bytes()[..], &[15, 2], digest.as_ref()].concat()
             }
             _ => [&[3, 1, 1][..], &[0x66; 32]].concat(),
         };
         let record = Record { owner: owner.clone(), rtype: rtype.to_int(), class: 1, ttl: 300, rdata };
-        let signer = match self.random.below(4) {
-            0 => above(&owner, self.random.below(3)),
-            1 => self.name(qname, victim),
-            _ => evil_zone,
-        };
-        let count = count(&owner);
-        let labels = match self.random.one_in(3) {
-            true => u8::try_from(self.random.below(count + 2)).unwrap(),
-            false => u8::try_from(count).unwrap(),
-        };
-        let signature = self.evil.sign(&record, &signer, labels, self.now);
-        let section = usize::from(matches!(rtype, Rtype::NSEC | Rtype::NSEC3));
-        let same = (owner, rtype.to_int());
+        let signature = self.evil.sign(&record, signer, u8::try_from(labels).unwrap(), self.now);
+        let section = &mut message.sections[usize::from(matches!(rtype, Rtype::NSEC | Rtype::NSEC3))];
         if self.random.one_in(2) {
             // In place of the true ones.
-            message.sections[section].retain(|record| record.owner != same.0 || record.rtype != same.1);
+            section.retain(|record| record.owner != owner || record.rtype != rtype.to_int());
         }
-        message.sections[section].push(record);
+        section.push(record);
         if !self.random.one_in(5) {
-            message.sections[section].push(signature);
+            section.push(signature);
         }
     }
 }
