@@ -209,6 +209,10 @@ fn no_closer_name_than_the_wildcards() {
     assert_eq!(closer(&below, "y.b.wild.test.", 2), NoCloser::Nothing);
     assert_eq!(closer(&below, "b.wild.test.", 2), NoCloser::Nothing);
     assert_eq!(closer(&below, "aa.wild.test.", 2), NoCloser::Proven);
+    // Neither the name nor the one above it exists, so the wildcard does not either: the zone had it at another time.
+    let gone = nsec_of("test.", &[("test.", "z.test.", APEX)]);
+    assert_eq!(closer(&gone, "b.wild.test.", 2), NoCloser::Nothing);
+    assert_eq!(closer(&gone, "b.wild.test.", 1), NoCloser::Proven);
     // The name exists: the wildcard was replayed over it.
     let exact = nsec_of("test.", &[("b.wild.test.", "c.wild.test.", TLSA)]);
     assert_eq!(closer(&exact, "b.wild.test.", 2), NoCloser::Nothing);
