@@ -233,7 +233,7 @@ fn loopback(port: u16) -> SocketAddr {
 }
 
 /// A port that is free for UDP and TCP, with the sockets that hold it.
-fn free_port() -> ((UdpSocket, TcpListener), u16) {
+pub(crate) fn free_port() -> ((UdpSocket, TcpListener), u16) {
     loop {
         let tcp = TcpListener::bind(loopback(0)).unwrap();
         let port = tcp.local_addr().unwrap().port();

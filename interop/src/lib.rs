@@ -8,6 +8,7 @@ pub mod chains;
 pub mod changing;
 pub mod client;
 pub mod clients;
+pub mod differential;
 pub mod dns;
 pub mod gateway;
 pub mod openssl;

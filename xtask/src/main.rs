@@ -19,6 +19,7 @@ const USAGE: &str = "\
 Usage: cargo xtask test [--only GROUP]... [--list]
        cargo xtask requirements [--write]
        cargo xtask soak [--handshakes N] [--clients N] [--seed N]
+       cargo xtask soak differential [--cases N] [--seed N]
 
   test           run all groups, or those named by --only; go on after a failure, exit 1 in the end.
                  With CI=true a skipped group counts as failed, unless it is optional.
@@ -27,7 +28,9 @@ Usage: cargo xtask test [--only GROUP]... [--list]
   requirements   check docs/requirements.md against the ids in the comments above tests
     --write      write the column of tests instead
   soak           200,000 clients or N of them, so many at a time, half of them refused or broken off; fails unless each is told
-                 what was planned, and memory and open files are what they were. Linux only";
+                 what was planned, and memory and open files are what they were. Linux only
+    differential 20,000 look-ups or N of them with answers that were tampered with: fails unless this validator and unbound agree, or
+                 it is known why not. Linux only";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

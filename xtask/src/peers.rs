@@ -7,6 +7,7 @@ use crate::runner::{Context, Stop, run, succeeds};
 /// A program and the Debian package that holds it.
 const PROGRAMS: &[(&str, &str)] = &[
     ("curl", "curl"),
+    ("delv", "bind9-dnsutils"),
     ("dnssec-keygen", "bind9-utils"),
     ("dnssec-signzone", "bind9-utils"),
     ("drill", "ldnsutils"),
@@ -26,7 +27,28 @@ const TLSLITE: &str = "tlslite-ng==0.8.2";
 /// Installs what is missing where this user may, and says what to install where not.
 pub(crate) fn provide(context: &Context) -> Result<(), Stop> {
     debian_packages(PROGRAMS)?;
+    libunbound()?;
     tlslite(context)
+}
+
+/// Those of them that the differential test of validation needs.
+pub(crate) fn validators() -> Result<(), Stop> {
+    debian_packages(&[("delv", "bind9-dnsutils"), ("python3", "python3")])?;
+    libunbound()
+}
+
+/// A library, not a program: whether it is there is asked of the one who loads it.
+fn libunbound() -> Result<(), Stop> {
+    const PACKAGE: &str = "libunbound8";
+    let loads = || succeeds(Command::new("python3").args(["-c", "import ctypes; ctypes.CDLL('libunbound.so.8')"]));
+    if loads() {
+        return Ok(());
+    }
+    if may_install() {
+        apt(&["update"])?;
+        apt(&["install", "--yes", "--no-install-recommends", PACKAGE])?;
+    }
+    if loads() { Ok(()) } else { Err(Stop::Skipped(format!("python3 cannot load libunbound (Debian: {PACKAGE})"))) }
 }
 
 fn missing_packages(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
