@@ -271,6 +271,36 @@ async fn a_connection_that_the_server_closed_is_made_anew() {
     assert!(found.iter().all(|lookup| code(lookup) == "S"), "{found:?}");
 }
 
+// SEC-02
+#[tokio::test]
+async fn a_connection_without_questions_is_closed() {
+    let lab = Lab::new().await;
+    let world = Arc::clone(&lab.world);
+    let (closed, mut closings) = mpsc::unbounded_channel();
+    let dot = Dot::start(&lab.identity(), move |_, stream| {
+        let (world, closed) = (Arc::clone(&world), closed.clone());
+        async move {
+            serve(stream, world).await;
+            closed.send(()).unwrap();
+        }
+    })
+    .await;
+    let resolver = lab.believing(dot.by_name("localhost"));
+    for number in 0..2 {
+        let lookup = resolver.lookup(&owner(&format!("dev{number}._wild.example.test"))).await;
+        assert_eq!((code(&lookup), dot.seen().len()), ("S", 1));
+    }
+    // The runtime's clock jumps whenever everybody waits for time.
+    tokio::time::pause();
+    closings.recv().await.unwrap();
+    tokio::time::resume();
+    assert_eq!(code(&resolver.lookup(&owner("dev2._wild.example.test")).await), "S");
+    assert_eq!(dot.seen().len(), 2);
+    // With the last who could ask, it goes too.
+    drop(resolver);
+    closings.recv().await.unwrap();
+}
+
 // DNS-10
 #[tokio::test]
 async fn a_server_that_closes_every_connection_is_told() {

@@ -270,5 +270,11 @@ mod tests {
         for (index, change) in not.into_iter().enumerate() {
             assert!(fit(change).is_none(), "{index}");
         }
+        let whole = echo(&query);
+        let question = 12 + 29 + 4;
+        for length in 0..whole.len() {
+            let fit = query.fit(&whole[..length]).map(|(fit, _)| fit);
+            assert_eq!(fit, (length >= question).then_some(Fit::Exact), "{length}");
+        }
     }
 }
