@@ -47,6 +47,7 @@ pub(crate) fn truths() -> Vec<(&'static str, Truth)> {
         ("nx._device.rsa.test", Truth::Nxdomain),
         ("dev1._device.roles.test", records(&[31])),
         ("nx._device.roles.test", Truth::Nxdomain),
+        ("dev1._device.below.roles.test", records(&[32])),
         ("dev1._device.optout.test", records(&[41])),
         ("nodata._device.optout.test", Truth::Nodata),
         ("nx._device.optout.test", Truth::Insecure),
