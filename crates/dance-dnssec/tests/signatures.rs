@@ -145,14 +145,15 @@ async fn proofs_bound_the_answer() {
         run.proof.valid_until.as_secs() - prover.now.as_secs()
     };
     let (long, short) = (Sign::by("example.test"), Sign::by("example.test").times(-100, 20));
-    // That no name is closer than the wildcard: one record that covers the name.
+    // That no name is closer than the wildcard.
     let answer = || RecordSet::text(&format!("{wild} 300 IN TLSA {RECORD}")).signed(long.clone().labels(3));
-    let cover = || RecordSet::text("example.test 300 IN NSEC example.test NS SOA RRSIG NSEC DNSKEY");
-    let covered = |sign: &Sign| Forged::new().answer(answer()).authority(cover().signed(sign.clone()));
+    let closest = || RecordSet::text("*._wild.example.test 300 IN NSEC example.test TLSA RRSIG NSEC");
+    let covered = |sign: &Sign| Forged::new().answer(answer()).authority(closest().signed(sign.clone()));
     assert_eq!(until(wild, covered(&long)).await, 300);
     assert_eq!(until(wild, covered(&short)).await, 20);
     // That there are no such records, and for how long that is so.
     let soa = || RecordSet::of("example.test", "example.test", Rtype::SOA);
+    let cover = || RecordSet::text("example.test 300 IN NSEC example.test NS SOA RRSIG NSEC DNSKEY");
     let denied = |sign: &Sign| Forged::new().authority(cover().signed(sign.clone())).authority(soa());
     let end = "nx.example.test";
     assert_eq!(until(end, denied(&long)).await, 60);
