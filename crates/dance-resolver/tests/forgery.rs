@@ -162,6 +162,30 @@ async fn an_error_without_question_is_not_believed_over_udp() {
     assert!(is_servfail(&resolver(&world, &front).lookup(&owner(NAME)).await));
 }
 
+// DNS-01: nobody has tries without end at the ID.
+#[tokio::test]
+async fn after_too_many_guesses_the_question_goes_over_tcp() {
+    for (guesses, expected) in [(9, (1, 0)), (10, (1, 1))] {
+        let world = world().await;
+        let of_front = Arc::clone(&world);
+        let front = Plain::start(move |by, question| {
+            let answer = of_front.answer(question).unwrap();
+            let guess = |number: u8| {
+                let mut guess = servfail(answer.clone());
+                guess[1] ^= number;
+                guess
+            };
+            match by {
+                By::Udp => (1..=guesses).map(guess).chain([answer.clone()]).collect(),
+                By::Tcp => vec![answer],
+            }
+        })
+        .await;
+        assert_eq!(code(&resolver(&world, &front).lookup(&owner(NAME)).await), "S");
+        assert_eq!(front.counts(), expected);
+    }
+}
+
 // DNS-01
 #[tokio::test]
 async fn cookies_are_learnt_and_shown() {

@@ -12,6 +12,9 @@ use super::cookie::{Cookies, Told};
 use super::failure::Failure;
 use super::message::{Carrier, Fit, Flags, Letters, Query, UDP_PAYLOAD};
 
+/// With so many messages that are no replies to the question, somebody is guessing: TCP is harder to forge (RFC 5452 section 9.3).
+const MAX_GUESSES: usize = 10;
+
 /// What came.
 #[derive(Debug)]
 pub(super) enum Heard {
@@ -19,7 +22,7 @@ pub(super) enum Heard {
     Reply(Message<Bytes>),
     /// A reply that did not fit.
     Truncated,
-    /// A reply that somebody else might have sent.
+    /// A reply that somebody else might have sent, or too many that somebody else has sent.
     Doubtful(Doubt),
     /// The server wants its cookie, which is known now (RFC 7873 section 5.3).
     CookieWanted,
@@ -34,6 +37,8 @@ pub(super) enum Doubt {
     Unquestioned,
     /// It has no cookie, although the server has given some.
     Cookie,
+    /// Too many others came before one that fits.
+    Guesses,
 }
 
 /// Asks and waits for a reply, for as long as it takes.
@@ -56,7 +61,7 @@ pub(super) async fn ask(
     socket.send(query.as_slice()).await?;
     // One octet more than was offered: a datagram that fills it may have been longer.
     let mut buffer = vec![0; usize::from(UDP_PAYLOAD) + 1];
-    loop {
+    for _ in 0..MAX_GUESSES {
         let length = socket.recv(&mut buffer).await?;
         let Some((fit, reply)) = query.fit(buffer.get(..length).unwrap_or_default()) else { continue };
         let told = cookies.reply(&cookie, &reply);
@@ -74,4 +79,5 @@ pub(super) async fn ask(
             None => Heard::Reply(reply),
         });
     }
+    Ok(Heard::Doubtful(Doubt::Guesses))
 }
