@@ -20,7 +20,7 @@ pub struct Proof {
     pub owner: DnsName,
     /// The aliases in the order followed, and at the end the TLSA RRset if there is one.
     pub links: Vec<AnswerLink>,
-    /// The chain of trust of all of them, each from its anchor down, each zone once.
+    /// The chain of trust of all of them, each from its anchor down, each zone once; where it fails, as far as it holds.
     pub zones: Vec<ZoneLink>,
     /// Until when the proof holds, over every link and every zone; for a verdict other than Secure, until when it may be repeated
     /// without asking anew.

@@ -208,9 +208,15 @@ impl Proving {
         let denied = judged.last().and_then(|judged| judged.denied.clone());
         let until = judged.iter().map(|judged| judged.window.until).min().unwrap_or_default();
         let mut zones: Vec<ZoneLink> = Vec::new();
-        for link in judged.iter().flat_map(|judged| &judged.chain) {
-            if !zones.contains(link) {
-                zones.push(link.clone());
+        let owners = chain.links().map(|set| &set.owner).chain([&chain.end]);
+        for (judged, owner) in judged.iter().zip(owners) {
+            // Where the chain itself fails, as far as it holds.
+            let partial = judged.failure.is_some() && judged.chain.is_empty();
+            let links = if partial { self.machine.proven_towards(owner, present) } else { judged.chain.clone() };
+            for link in links {
+                if !zones.contains(&link) {
+                    zones.push(link);
+                }
             }
         }
         let links: Vec<AnswerLink> = chain.links().zip(judged).map(|(set, judged)| answer_link(set, judged)).collect();

@@ -9,6 +9,7 @@ use crate::anchors::Anchors;
 use crate::budget::{Budget, BudgetKind};
 use crate::fact::{Fact, Kind, Known, ZoneFact, ZoneKind};
 use crate::failure::Failure;
+use crate::proof::ZoneLink;
 use crate::question::DnsName;
 use crate::replies::{Replies, Reply};
 use crate::signature::Ledger;
@@ -108,6 +109,16 @@ impl Machine {
         self.own.retain(|own| own.name() != fact.name());
         self.own.push(fact.clone());
         fact
+    }
+
+    /// As far as a chain of trust towards `name` is proven, for the account of one that fails.
+    pub(crate) fn proven_towards(&self, name: &DnsName, present: Present<'_>) -> Vec<ZoneLink> {
+        let proven = |name: DnsName| {
+            let keys = self.fact(&name, present).filter(|fact| fact.kind() == ZoneKind::Keys);
+            let cut = || self.cuts.iter().find(|cut| cut.name == name && cut.window.holds(present.now.as_secs()));
+            keys.map(|fact| fact.0.chain.clone()).or_else(|| cut().map(|cut| cut.chain.clone()))
+        };
+        name.iter_suffixes().find_map(proven).unwrap_or_default()
     }
 
     fn want(&mut self, name: &DnsName, rtype: Rtype) -> bool {

@@ -25,7 +25,8 @@ pub(crate) struct Cut {
     pub(crate) window: Window,
     ds: Vec<Ds>,
     ttl: u32,
-    chain: Vec<ZoneLink>,
+    /// From the anchor down, with the DS records.
+    pub(crate) chain: Vec<ZoneLink>,
 }
 
 /// What a reply for DS says.

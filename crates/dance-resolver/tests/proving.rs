@@ -261,6 +261,9 @@ async fn the_chain_of_trust_is_told() {
     let Some(Detail::Unproven(failure)) = &trace.detail else { panic!("{trace:?}") };
     assert!(matches!(**failure, Failure::NoKeyForDs { .. }), "{failure:?}");
     assert_eq!(trace.detail.as_ref().unwrap().rrset().unwrap(), ("wrong.test".into(), Rtype::DNSKEY));
+    // As far as it holds.
+    let zones: Vec<_> = trace.zones.iter().map(|link| (&*link.zone, link.rtype)).collect();
+    assert_eq!(zones, [(".", Rtype::DNSKEY), ("test", Rtype::DS), ("test", Rtype::DNSKEY), ("wrong.test", Rtype::DS)]);
 }
 
 // SEC-15: a file that changes while the resolver runs.
