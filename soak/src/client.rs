@@ -140,7 +140,7 @@ impl Clients {
         // Ports run out where all come from one address.
         let [.., high, low] = lane.to_be_bytes();
         socket.bind(SocketAddr::from((Ipv4Addr::new(127, 1, high, low), 0)))?;
-        let told = self.scene.expect_about(socket.local_addr()?);
+        let told = self.scene.gateways().expect_about(socket.local_addr()?);
         let stream = socket.connect(self.scene.address(way.speaks)).await?;
         stream.set_nodelay(true)?;
         Ok((stream, told))

@@ -6,6 +6,7 @@
 //! | `plan` | the kinds of clients, how often each comes, and what the gateway must say about it |
 //! | `client` | what each does |
 //! | `cut` | connections that break off after so many octets |
+//! | `flood`, `flood_driver`, `flood_tls` | another scenario: strangers without end, and whether known clients notice |
 //! | `scene` | DNS, web application, keys, the gateway's process and what it says |
 //! | `server` | that process |
 //! | `measure` | its memory and open files |
@@ -14,6 +15,9 @@
 
 mod client;
 mod cut;
+mod flood;
+mod flood_driver;
+mod flood_tls;
 mod measure;
 mod plan;
 mod report;
@@ -36,6 +40,7 @@ use crate::scene::Scene;
 
 const USAGE: &str = "\
 Usage: dance-soak [--handshakes N] [--clients N] [--seed N]
+       dance-soak flood [--seconds N] [--rate N] [--lanes N] [--judge yes|no]
 
   --handshakes N  how many [default: 200000]
   --clients N     how many at a time [default: 192]
@@ -63,6 +68,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if let ["--server", configurations @ ..] = words.as_slice() {
         return server::run(configurations);
+    }
+    if let ["flood", rest @ ..] = words.as_slice() {
+        return flood::main(rest);
     }
     match parse(&words) {
         Ok(settings) => tokio::runtime::Runtime::new().unwrap().block_on(soak(&settings)),
@@ -93,7 +101,7 @@ async fn soak(settings: &Settings) -> ExitCode {
     println!("{} handshakes, {} at a time, --seed {}", settings.handshakes, settings.clients, settings.seed);
     let scene = Scene::set(settings.handshakes).await;
     let clients = Arc::new(Clients::new(scene, settings.seed).await);
-    let process = Process(clients.scene().server_pid());
+    let process = Process(clients.scene().gateways().pid);
 
     // One of each first: what is made once and kept (keys of zones, tables, caches) is there before anything is compared.
     let mut report = Report::default();
@@ -119,7 +127,7 @@ async fn soak(settings: &Settings) -> ExitCode {
     let took = start.elapsed();
     settle(&process, before.files).await;
     let after = process.sample(settings.handshakes);
-    let orderly = clients.scene().stop().await;
+    let orderly = clients.scene().gateways().stop().await;
     if report.print(&samples, after, took, orderly) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -55,16 +55,21 @@ pub(crate) struct Scene {
     pub(crate) truck: Identity,
     /// What clients verify the gateway by.
     pub(crate) server: Identity,
-    /// Where the gateways of the profiles listen.
-    current: SocketAddr,
-    draft2022: SocketAddr,
+    /// Gateways of the profiles `current` and `2022`.
+    server_process: Server,
     /// Names to draw from for clients that are mostly looked up anew.
     pub(crate) names: u64,
-    waiting: Arc<Waiting>,
-    process: tokio::sync::Mutex<Child>,
-    pid: u32,
     _world: SignedWorld,
     _directory: tempfile::TempDir,
+}
+
+/// A process with gateways, and what it says about each client.
+pub(crate) struct Server {
+    /// Where they listen, in the order of their configurations.
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) pid: u32,
+    waiting: Arc<Waiting>,
+    process: tokio::sync::Mutex<Child>,
 }
 
 /// Who waits for what the gateway says about a client, by the client's address.
@@ -129,29 +134,39 @@ impl Scene {
             ..Config::default()
         };
         let draft2022 = Config { profile: ProfileSetting::Draft2022, tls12: true, ..config.clone() };
-        let (process, mut lines) =
-            start_gateways(&[file("current.toml", &config.to_string()), file("2022.toml", &draft2022.to_string())]);
-        let mut address = async || lines.next_line().await.unwrap().expect("a gateway's address").parse().unwrap();
-        let (current, draft2022) = (address().await, address().await);
-        let waiting = Arc::new(Waiting::default());
-        tokio::spawn(listen_to(lines, Arc::clone(&waiting)));
-        let pid = process.id().unwrap();
-        let process = tokio::sync::Mutex::new(process);
+        let files = [file("current.toml", &config.to_string()), file("2022.toml", &draft2022.to_string())];
+        let server_process = Server::start(&files).await;
         let (_world, _directory) = (world, directory);
-        Self { device, stranger, truck, server, current, draft2022, names, waiting, process, pid, _world, _directory }
+        Self { device, stranger, truck, server, server_process, names, _world, _directory }
     }
 
     /// Where to connect to.
-    pub(crate) const fn address(&self, speaks: Speaks) -> SocketAddr {
-        match speaks {
-            Speaks::Current => self.current,
-            Speaks::Draft2022 | Speaks::Tls12 => self.draft2022,
-        }
+    pub(crate) fn address(&self, speaks: Speaks) -> SocketAddr {
+        let gateway = match speaks {
+            Speaks::Current => 0,
+            Speaks::Draft2022 | Speaks::Tls12 => 1,
+        };
+        self.server_process.addresses[gateway]
     }
 
     /// The gateways' process.
-    pub(crate) const fn server_pid(&self) -> u32 {
-        self.pid
+    pub(crate) const fn gateways(&self) -> &Server {
+        &self.server_process
+    }
+}
+
+impl Server {
+    /// One gateway for each configuration file.
+    pub(crate) async fn start(configurations: &[PathBuf]) -> Self {
+        let (process, mut lines) = start_gateways(configurations);
+        let mut addresses = Vec::new();
+        for _ in configurations {
+            addresses.push(lines.next_line().await.unwrap().expect("a gateway's address").parse().unwrap());
+        }
+        let waiting = Arc::new(Waiting::default());
+        tokio::spawn(listen_to(lines, Arc::clone(&waiting)));
+        let pid = process.id().unwrap();
+        Self { addresses, pid, waiting, process: tokio::sync::Mutex::new(process) }
     }
 
     /// To be called before the client connects from `address`.
@@ -205,7 +220,7 @@ async fn listen_to(mut lines: Lines<BufReader<ChildStdout>>, waiting: Arc<Waitin
 }
 
 /// A web application: tells everyone who they are, or sends a large response.
-async fn start_origin() -> SocketAddr {
+pub(crate) async fn start_origin() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -1,0 +1,318 @@
+//! A flood: strangers without end ask for names below zones whose servers never answer, while known clients keep authenticating
+//! (SEC-01, SEC-02). `cargo xtask soak flood`.
+//!
+//! Once at the driver, 5,000 calls a second, and once over TLS. Each time there is the same run without flood before and after. Half of the
+//! known clients have records with a TTL of two seconds, so that they are looked up all the time; half of the strangers' names are below
+//! the known clients' own allow-list entry.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
+
+use crate::flood_driver::Driver;
+use crate::flood_tls::Tls;
+use crate::measure::{Process, Sample, growth};
+
+pub(crate) const USAGE: &str = "\
+Usage: dance-soak flood [--seconds N] [--rate N] [--lanes N] [--judge yes|no]
+
+  --seconds N     length of each run [default: 20]
+  --rate N        strangers' calls at the driver, each second [default: 5000]
+  --lanes N       strangers' handshakes under way at a time [default: 2]
+  --judge yes|no  whether times and memory are judged too, or only failures [default: yes]";
+
+/// Known clients.
+pub(crate) const KNOWN: usize = 200;
+/// The zone of the known clients, and of an allow-list entry.
+pub(crate) const ZONE: &str = "example.com";
+/// A zone below it whose servers never answer: in the same allow-list entry.
+pub(crate) const SILENT_BELOW: &str = "silent.example.com";
+/// Another one, with an entry of its own.
+pub(crate) const SILENT: &str = "silent.example.net";
+/// Seconds for which every other known client's answer is good.
+pub(crate) const SHORT_TTL: u32 = 2;
+/// Seconds for which the others' are.
+pub(crate) const LONG_TTL: u32 = 3600;
+
+/// From one authentication of a known client to its next.
+const PACE: Duration = Duration::from_millis(100);
+/// Over TLS, where each costs a handshake.
+const TLS_PACE: Duration = Duration::from_secs(1);
+/// Before anything is measured: everybody has been there, and the silent zones have been found out.
+const WARM_UP: Duration = Duration::from_secs(4);
+/// The known clients' 99th percentile may grow by this factor.
+const MOST_SLOWER: f64 = 2.0;
+/// Memory may grow by so many octets with each stranger's call: an object of the smallest size that is kept is more.
+const MOST_GROWTH: f64 = 16.0;
+const SAMPLE: Duration = Duration::from_millis(200);
+
+struct Settings {
+    seconds: u64,
+    rate: u64,
+    lanes: u64,
+    judge: bool,
+}
+
+/// What a known client and a stranger do, and where memory is counted.
+pub(crate) trait Scenario: Send + Sync + 'static {
+    /// The known client with this number authenticates once.
+    fn known(&self, number: usize) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// The stranger with this number comes, and is told.
+    fn stranger(&self, number: u64) -> impl Future<Output = String> + Send;
+
+    /// The process that is to withstand it.
+    fn process(&self) -> Process;
+
+    /// Called now and then: forget what was only for a log.
+    fn tidy(&self) {}
+}
+
+/// The name that the stranger with this number conveys: never the same twice.
+pub(crate) fn strangers_name(number: u64) -> String {
+    let zone = if number.is_multiple_of(2) { SILENT } else { SILENT_BELOW };
+    format!("n{number}._device.{zone}")
+}
+
+/// An address for each of many.
+pub(crate) fn address(number: u64) -> IpAddr {
+    let [.., a, b, c] = (number % (1 << 24)).to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(10, a, b, c))
+}
+
+/// The known client's name.
+pub(crate) fn known_name(number: usize) -> String {
+    format!("sensor{number}._device.{ZONE}")
+}
+
+/// How strangers come.
+#[derive(Clone, Copy)]
+enum Flood {
+    None,
+    /// So many a second, whatever becomes of them.
+    Rate(u64),
+    /// So many at a time, one after the other.
+    Lanes(u64),
+}
+
+/// What one run came to.
+#[derive(Default)]
+struct Run {
+    /// What each authentication of a known client took, sorted.
+    times: Vec<Duration>,
+    failed: Vec<String>,
+    strangers: BTreeMap<String, u64>,
+    took: Duration,
+    samples: Vec<Sample>,
+}
+
+impl Run {
+    fn percentile(&self, part: f64) -> Duration {
+        #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "a position in the list")]
+        let position = (self.times.len() as f64 * part) as usize;
+        self.times.get(position.min(self.times.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+
+    fn strangers(&self) -> u64 {
+        self.strangers.values().sum()
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = |part| self.percentile(part).as_micros();
+        let memory = |sample: Option<&Sample>| sample.map_or(0.0, |sample| sample.memory as f64 / 1024.0 / 1024.0);
+        write!(
+            f,
+            "{} | {} | {} | {} | {} | {:.0} | {:.1} -> {:.1}",
+            self.times.len(),
+            self.failed.len(),
+            micros(0.5),
+            micros(0.99),
+            micros(0.999),
+            self.strangers() as f64 / self.took.as_secs_f64(),
+            memory(self.samples.first()),
+            memory(self.samples.last()),
+        )
+    }
+}
+
+pub(crate) fn main(words: &[&str]) -> ExitCode {
+    match parse(words) {
+        Ok(settings) => tokio::runtime::Runtime::new().unwrap().block_on(flood(&settings)),
+        Err(message) => {
+            eprintln!("{message}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parse(mut words: &[&str]) -> Result<Settings, String> {
+    let mut settings = Settings { seconds: 20, rate: 5000, lanes: 2, judge: true };
+    loop {
+        let (setting, value, rest) = match words {
+            [] => return Ok(settings),
+            ["--judge", value @ ("yes" | "no"), rest @ ..] => {
+                (settings.judge, words) = (*value == "yes", rest);
+                continue;
+            }
+            ["--seconds", value, rest @ ..] => (&mut settings.seconds, value, rest),
+            ["--rate", value, rest @ ..] => (&mut settings.rate, value, rest),
+            ["--lanes", value, rest @ ..] => (&mut settings.lanes, value, rest),
+            [other, ..] => return Err(format!("`{other}` is no argument, or has no value")),
+        };
+        *setting = value.parse().ok().filter(|value| *value > 0).ok_or(format!("`{value}` is no number"))?;
+        words = rest;
+    }
+}
+
+async fn flood(settings: &Settings) -> ExitCode {
+    let driver = scenario("At the driver", Driver::new().await, PACE, Flood::Rate(settings.rate), settings).await;
+    let tls = scenario("Over TLS", Tls::new().await, TLS_PACE, Flood::Lanes(settings.lanes), settings).await;
+    if driver && tls { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The runs of one scenario, and what they come to. True if all is well.
+async fn scenario<S: Scenario>(title: &str, scenario: S, pace: Duration, flood: Flood, settings: &Settings) -> bool {
+    let scenario = Arc::new(scenario);
+    let length = Duration::from_secs(settings.seconds);
+    // So that the first strangers, who wait for a zone to be found out, are in no figure of strangers who do not; known clients are in theirs.
+    let first = run(&scenario, pace, Flood::None, WARM_UP).await;
+    let before = run(&scenario, pace, Flood::None, length).await;
+    let flooded = run(&scenario, pace, flood, length + WARM_UP).await;
+    let after = run(&scenario, pace, Flood::None, length).await;
+
+    println!("\n{title}: {KNOWN} known clients, each every {} ms", pace.as_millis());
+    println!(
+        "\n| run | authenticated | failed | median us | 99 % us | 99.9 % us | strangers/s | MiB |\n|---|---|---|---|---|---|---|---|"
+    );
+    println!("| before | {before} |\n| flood | {flooded} |\n| after | {after} |");
+    for (told, count) in &flooded.strangers {
+        println!("strangers told `{told}`: {count}");
+    }
+    let quiet = before.percentile(0.99).max(after.percentile(0.99));
+    let ratio = flooded.percentile(0.99).as_secs_f64() / quiet.as_secs_f64();
+    println!("99 % with flood / without: {ratio:.2}, at most {MOST_SLOWER}");
+    let second_half = flooded.samples.get(flooded.samples.len() / 2..).unwrap_or_default();
+    let growth = growth(second_half).unwrap_or_default();
+    println!("growth: {growth:.1} octets for each stranger in the second half of the flood, at most {MOST_GROWTH}");
+
+    let failures: Vec<_> = [&first, &before, &flooded, &after].into_iter().flat_map(|run| &run.failed).collect();
+    for failure in failures.iter().take(5) {
+        println!("WRONG: {failure}");
+    }
+    let expected = ["lookup-limit-entry", "lookup-limit-total", "lookup-timeout", "lookup-zone-suspended"];
+    let others = flooded.strangers.keys().filter(|told| !expected.contains(&told.as_str())).count();
+    let suspended = flooded.strangers.get("lookup-zone-suspended").copied().unwrap_or_default();
+    let checks = [
+        (failures.is_empty(), "a known client was not authenticated"),
+        (others == 0, "a stranger was told something else"),
+        (suspended > flooded.strangers() / 2, "the silent zones were not found out"),
+        (!settings.judge || ratio <= MOST_SLOWER, "known clients had to wait"),
+        (!settings.judge || growth < MOST_GROWTH, "memory grew"),
+    ];
+    for (_, what) in checks.iter().filter(|(well, _)| !well) {
+        println!("FAILED: {what}");
+    }
+    checks.iter().all(|(well, _)| *well)
+}
+
+/// Known clients for so long, and strangers beside them.
+async fn run<S: Scenario>(scenario: &Arc<S>, pace: Duration, flood: Flood, length: Duration) -> Run {
+    let (start, over, came) = (Instant::now(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut known = JoinSet::new();
+    for number in 0..KNOWN {
+        let (scenario, over) = (Arc::clone(scenario), Arc::clone(&over));
+        known.spawn(async move {
+            let (mut times, mut failed) = (Vec::new(), Vec::new());
+            // Spread over the pace.
+            let mut next = tokio::time::Instant::now() + pace * u32::try_from(number).unwrap_or(0) / KNOWN as u32;
+            while !over.load(Ordering::Relaxed) {
+                sleep_until(next).await;
+                let begun = Instant::now();
+                match scenario.known(number).await {
+                    Ok(()) => times.push(begun.elapsed()),
+                    Err(error) => failed.push(error),
+                }
+                next += pace;
+            }
+            (times, failed)
+        });
+    }
+    let strangers = tokio::spawn(strangers(Arc::clone(scenario), flood, Arc::clone(&over), Arc::clone(&came)));
+    let mut samples = Vec::new();
+    let mut tick = interval(SAMPLE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    while start.elapsed() < length {
+        tick.tick().await;
+        samples.push(scenario.process().sample(came.load(Ordering::Relaxed)));
+        scenario.tidy();
+    }
+    over.store(true, Ordering::Relaxed);
+    let mut result = Run { took: start.elapsed(), samples, ..Run::default() };
+    while let Some(done) = known.join_next().await {
+        let (times, failed) = done.unwrap();
+        result.times.extend(times);
+        result.failed.extend(failed);
+    }
+    result.times.sort_unstable();
+    result.strangers = strangers.await.unwrap();
+    result
+}
+
+/// What strangers were told.
+async fn strangers<S: Scenario>(
+    scenario: Arc<S>,
+    flood: Flood,
+    over: Arc<AtomicBool>,
+    came: Arc<AtomicU64>,
+) -> BTreeMap<String, u64> {
+    let mut tasks = JoinSet::new();
+    let mut told = BTreeMap::new();
+    let count = |told: &mut BTreeMap<_, _>, what: String| *told.entry(what).or_default() += 1;
+    match flood {
+        Flood::None => {}
+        Flood::Rate(rate) => {
+            let start = Instant::now();
+            while !over.load(Ordering::Relaxed) {
+                #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "a count")]
+                let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
+                while came.load(Ordering::Relaxed) < due {
+                    let (scenario, number) = (Arc::clone(&scenario), came.fetch_add(1, Ordering::Relaxed));
+                    tasks.spawn(async move { scenario.stranger(number).await });
+                }
+                while let Some(done) = tasks.try_join_next() {
+                    count(&mut told, done.unwrap());
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        Flood::Lanes(lanes) => {
+            let mut lanes_told = JoinSet::new();
+            for _ in 0..lanes {
+                let (scenario, over, came) = (Arc::clone(&scenario), Arc::clone(&over), Arc::clone(&came));
+                lanes_told.spawn(async move {
+                    let mut told = Vec::new();
+                    while !over.load(Ordering::Relaxed) {
+                        told.push(scenario.stranger(came.fetch_add(1, Ordering::Relaxed)).await);
+                    }
+                    told
+                });
+            }
+            for what in lanes_told.join_all().await.into_iter().flatten() {
+                count(&mut told, what);
+            }
+        }
+    }
+    while let Some(done) = tasks.join_next().await {
+        count(&mut told, done.unwrap());
+    }
+    told
+}
