@@ -58,7 +58,8 @@ pub fn resolver(config: &Config) -> Result<Resolver, StartError> {
         trust_anchor: config.dns.trust_anchor.clone().map_or(TrustAnchorSource::Root, TrustAnchorSource::File),
         timeout: timeout.checked_sub(RESOLVER_MARGIN).filter(|rest| *rest >= timeout / 2).unwrap_or(timeout),
         cache_bytes: config.dns.cache_bytes,
-        max_concurrent: config.limits.lookups_total.max(ResolverConfig::default().max_concurrent),
+        // Clients that are known may be as many again.
+        max_concurrent: config.limits.lookups_total.saturating_mul(2).max(ResolverConfig::default().max_concurrent),
         ..ResolverConfig::default()
     })
     .map_err(StartError::Resolver)

@@ -25,7 +25,7 @@ pub const MAX_IN_FLIGHT_PER_ENTRY: usize = 64;
 
 /// The limits of a [`Verifier`](crate::Verifier).
 ///
-/// Clients that were authenticated lately, whose names are [in use](crate::TlsaSource::is_in_use), have a quarter more in total and for their
+/// Clients that were authenticated lately, whose names are [in use](crate::TlsaSource::is_in_use), have as many again in total and for their
 /// allow-list entry: whoever takes all places for names that nobody has been authenticated by does not keep out those who are known when their
 /// answers run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,9 +108,6 @@ impl fmt::Display for LimitsError {
 
 impl std::error::Error for LimitsError {}
 
-/// Names in use find one in so many places more than others.
-const KNOWN_SHARE: usize = 4;
-
 /// Whose look-up it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -125,7 +122,7 @@ impl Standing {
     fn of(self, max: usize) -> usize {
         match self {
             Self::Stranger => max,
-            Self::Known => max.saturating_add((max / KNOWN_SHARE).max(1)),
+            Self::Known => max.saturating_mul(2),
         }
     }
 }
@@ -339,16 +336,13 @@ mod tests {
         let acquire = |peer: u8, entry, standing| places.acquire(IpAddr::from([192, 0, 2, peer]), entry, standing);
         let mut held: Vec<_> = (0..4).map(|peer| acquire(peer, 0, Standing::Stranger).unwrap()).collect();
         assert_eq!(acquire(9, 0, Standing::Stranger).err(), Some(LimitExceeded::Entry));
-        held.push(acquire(9, 0, Standing::Known).unwrap());
+        held.extend((10..14).map(|peer| acquire(peer, 0, Standing::Known).unwrap()));
         assert_eq!(acquire(9, 0, Standing::Known).err(), Some(LimitExceeded::Entry));
-        held.extend((0..3).map(|peer| acquire(peer, 1, Standing::Stranger).unwrap()));
-        assert_eq!(acquire(9, 2, Standing::Stranger).err(), Some(LimitExceeded::Total));
-        held.extend((0..2).map(|_| acquire(9, 2, Standing::Known).unwrap()));
+        assert_eq!(acquire(9, 1, Standing::Stranger).err(), Some(LimitExceeded::Total));
+        held.extend((0..3).map(|_| acquire(9, 1, Standing::Known).unwrap()));
+        assert_eq!(acquire(9, 1, Standing::Known).err(), Some(LimitExceeded::Address));
+        held.extend((20..25).map(|peer| acquire(peer, 1 + usize::from(peer % 2), Standing::Known).unwrap()));
         assert_eq!(acquire(8, 2, Standing::Known).err(), Some(LimitExceeded::Total));
-        held.truncate(7);
-        assert_eq!(acquire(9, 2, Standing::Known).err(), None);
-        held.extend((0..2).map(|_| acquire(9, 2, Standing::Known).unwrap()));
-        assert_eq!(acquire(9, 2, Standing::Known).err(), Some(LimitExceeded::Address));
     }
 
     #[test]

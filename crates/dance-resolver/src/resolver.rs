@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use dance_core::answer::LookupFailure;
+use dance_core::answer::{LookupFailure, TlsaAnswer};
 use dance_core::name::OwnerName;
 use dance_core::policy::Pattern;
 use dance_dnssec::{Anchors, DnsName, Question, dns_name};
@@ -216,7 +216,10 @@ impl Inner {
                 let Ok(_turn) = timeout_at(deadline, self.turns.acquire()).await else { return timed_out(None) };
                 match prover.look_up(&Job { trust, name, clock, deadline, log }).await {
                     End::Found { outcome, zone } => {
-                        admission.answered(zone.as_ref());
+                        // The transport may have given up before the look-up does: that is no answer, and not certain to be the zone's fault.
+                        if !matches!(outcome.answer, TlsaAnswer::Indeterminate(LookupFailure::Timeout)) {
+                            admission.answered(zone.as_ref());
+                        }
                         outcome
                     }
                     End::TimeOut { question, zone } => {
