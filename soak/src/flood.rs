@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
@@ -21,11 +22,10 @@ use crate::flood_tls::Tls;
 use crate::measure::{Process, Sample, growth};
 
 pub(crate) const USAGE: &str = "\
-Usage: dance-soak flood [--seconds N] [--rate N] [--lanes N] [--judge yes|no]
+Usage: dance-soak flood [--seconds N] [--rate N] [--judge yes|no]
 
   --seconds N     length of each run [default: 20]
   --rate N        strangers' calls at the driver, each second [default: 5000]
-  --lanes N       strangers' handshakes under way at a time [default: 2]
   --judge yes|no  whether times and memory are judged too, or only failures [default: yes]";
 
 /// Known clients.
@@ -45,8 +45,18 @@ pub(crate) const LONG_TTL: u32 = 3600;
 const PACE: Duration = Duration::from_millis(100);
 /// Over TLS, where each costs a handshake.
 const TLS_PACE: Duration = Duration::from_secs(1);
+/// Strangers' handshakes, in hundredths of what the machine can do: the last is about all that the known clients leave.
+const TLS_SHARES: [u64; 3] = [25, 50, 75];
+/// So many handshakes at a time find out what the machine can do.
+const LANES: usize = 32;
+/// Most strangers under way at a time: more than that is a machine that does not keep up.
+const MOST_STRANGERS: usize = 2000;
 /// Before anything is measured: everybody has been there, and the silent zones have been found out.
 const WARM_UP: Duration = Duration::from_secs(4);
+/// What most strangers are told.
+const SUSPENDED: &str = "lookup-zone-suspended";
+/// What any of them is.
+const EXPECTED: [&str; 4] = [SUSPENDED, "lookup-timeout", "lookup-limit-entry", "lookup-limit-total"];
 /// The known clients' 99th percentile may grow by this factor.
 const MOST_SLOWER: f64 = 2.0;
 /// Memory may grow by so many octets with each stranger's call: an object of the smallest size that is kept is more.
@@ -56,7 +66,6 @@ const SAMPLE: Duration = Duration::from_millis(200);
 struct Settings {
     seconds: u64,
     rate: u64,
-    lanes: u64,
     judge: bool,
 }
 
@@ -90,16 +99,6 @@ pub(crate) fn address(number: u64) -> IpAddr {
 /// The known client's name.
 pub(crate) fn known_name(number: usize) -> String {
     format!("sensor{number}._device.{ZONE}")
-}
-
-/// How strangers come.
-#[derive(Clone, Copy)]
-enum Flood {
-    None,
-    /// So many a second, whatever becomes of them.
-    Rate(u64),
-    /// So many at a time, one after the other.
-    Lanes(u64),
 }
 
 /// What one run came to.
@@ -155,7 +154,7 @@ pub(crate) fn main(words: &[&str]) -> ExitCode {
 }
 
 fn parse(mut words: &[&str]) -> Result<Settings, String> {
-    let mut settings = Settings { seconds: 20, rate: 5000, lanes: 2, judge: true };
+    let mut settings = Settings { seconds: 20, rate: 5000, judge: true };
     loop {
         let (setting, value, rest) = match words {
             [] => return Ok(settings),
@@ -165,7 +164,6 @@ fn parse(mut words: &[&str]) -> Result<Settings, String> {
             }
             ["--seconds", value, rest @ ..] => (&mut settings.seconds, value, rest),
             ["--rate", value, rest @ ..] => (&mut settings.rate, value, rest),
-            ["--lanes", value, rest @ ..] => (&mut settings.lanes, value, rest),
             [other, ..] => return Err(format!("`{other}` is no argument, or has no value")),
         };
         *setting = value.parse().ok().filter(|value| *value > 0).ok_or(format!("`{value}` is no number"))?;
@@ -174,58 +172,106 @@ fn parse(mut words: &[&str]) -> Result<Settings, String> {
 }
 
 async fn flood(settings: &Settings) -> ExitCode {
-    let driver = scenario("At the driver", Driver::new().await, PACE, Flood::Rate(settings.rate), settings).await;
-    let tls = scenario("Over TLS", Tls::new().await, TLS_PACE, Flood::Lanes(settings.lanes), settings).await;
+    let driver = scenario("At the driver", Driver::new().await, PACE, &[settings.rate], settings).await;
+    let tls = Tls::new().await;
+    let capacity = capacity(&tls).await;
+    println!("\nThis machine does {capacity} handshakes a second, both ends, if it does nothing else");
+    let tls = scenario("Over TLS", tls, TLS_PACE, &TLS_SHARES.map(|share| capacity * share / 100), settings).await;
     if driver && tls { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The runs of one scenario, and what they come to. True if all is well.
-async fn scenario<S: Scenario>(title: &str, scenario: S, pace: Duration, flood: Flood, settings: &Settings) -> bool {
+/// Known clients' handshakes in a second, as fast as they go.
+async fn capacity<S: Scenario>(scenario: &S) -> u64 {
+    let (start, done) = (Instant::now(), AtomicU64::new(0));
+    let lane = async |number: usize| {
+        while start.elapsed() < WARM_UP {
+            scenario.known(number).await.unwrap();
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    join_all((0..LANES).map(lane)).await;
+    done.load(Ordering::Relaxed) / WARM_UP.as_secs()
+}
+
+/// The runs of one scenario, with so many strangers a second, and what they come to. True if all is well.
+async fn scenario<S: Scenario>(title: &str, scenario: S, pace: Duration, rates: &[u64], settings: &Settings) -> bool {
     let scenario = Arc::new(scenario);
     let length = Duration::from_secs(settings.seconds);
-    // So that the first strangers, who wait for a zone to be found out, are in no figure of strangers who do not; known clients are in theirs.
-    let first = run(&scenario, pace, Flood::None, WARM_UP).await;
-    let before = run(&scenario, pace, Flood::None, length).await;
-    let flooded = run(&scenario, pace, flood, length + WARM_UP).await;
-    let after = run(&scenario, pace, Flood::None, length).await;
-
+    let mut failures = run(&scenario, pace, 0, WARM_UP).await.failed;
     println!("\n{title}: {KNOWN} known clients, each every {} ms", pace.as_millis());
     println!(
         "\n| run | authenticated | failed | median us | 99 % us | 99.9 % us | strangers/s | MiB |\n|---|---|---|---|---|---|---|---|"
     );
-    println!("| before | {before} |\n| flood | {flooded} |\n| after | {after} |");
-    for (told, count) in &flooded.strangers {
-        println!("strangers told `{told}`: {count}");
+    let mut judgements = Vec::new();
+    let mut quiet = run(&scenario, pace, 0, length).await;
+    println!("| quiet | {quiet} |");
+    for rate in rates {
+        // The strangers who wait while the zones are found out are in its figures as well.
+        let flooded = run(&scenario, pace, *rate, length + WARM_UP).await;
+        println!("| {rate} strangers/s | {flooded} |");
+        let after = run(&scenario, pace, 0, length).await;
+        println!("| quiet | {after} |");
+        judgements.push(Judgement::new(*rate, &flooded, [&quiet, &after]));
+        failures.extend([quiet.failed, flooded.failed].concat());
+        quiet = after;
     }
-    let quiet = before.percentile(0.99).max(after.percentile(0.99));
-    let ratio = flooded.percentile(0.99).as_secs_f64() / quiet.as_secs_f64();
-    println!("99 % with flood / without: {ratio:.2}, at most {MOST_SLOWER}");
-    let second_half = flooded.samples.get(flooded.samples.len() / 2..).unwrap_or_default();
-    let growth = growth(second_half).unwrap_or_default();
-    println!("growth: {growth:.1} octets for each stranger in the second half of the flood, at most {MOST_GROWTH}");
-
-    let failures: Vec<_> = [&first, &before, &flooded, &after].into_iter().flat_map(|run| &run.failed).collect();
+    failures.extend(quiet.failed);
+    println!();
+    let well = judgements.iter().filter(|judgement| judgement.print(settings.judge)).count() == judgements.len();
     for failure in failures.iter().take(5) {
         println!("WRONG: {failure}");
     }
-    let expected = ["lookup-limit-entry", "lookup-limit-total", "lookup-timeout", "lookup-zone-suspended"];
-    let others = flooded.strangers.keys().filter(|told| !expected.contains(&told.as_str())).count();
-    let suspended = flooded.strangers.get("lookup-zone-suspended").copied().unwrap_or_default();
-    let checks = [
-        (failures.is_empty(), "a known client was not authenticated"),
-        (others == 0, "a stranger was told something else"),
-        (suspended > flooded.strangers() / 2, "the silent zones were not found out"),
-        (!settings.judge || ratio <= MOST_SLOWER, "known clients had to wait"),
-        (!settings.judge || growth < MOST_GROWTH, "memory grew"),
-    ];
-    for (_, what) in checks.iter().filter(|(well, _)| !well) {
-        println!("FAILED: {what}");
+    if !failures.is_empty() {
+        println!("FAILED: {} times a known client was not authenticated", failures.len());
     }
-    checks.iter().all(|(well, _)| *well)
+    well && failures.is_empty()
+}
+
+/// What a flood was told, and whether it was noticed.
+struct Judgement {
+    rate: u64,
+    told: BTreeMap<String, u64>,
+    /// The known clients' 99th percentile, by that of the quiet runs before and after.
+    ratio: f64,
+    /// Octets for each stranger.
+    growth: f64,
+}
+
+impl Judgement {
+    fn new(rate: u64, flooded: &Run, quiet: [&Run; 2]) -> Self {
+        let quiet = quiet.map(|run| run.percentile(0.99).as_secs_f64()).iter().sum::<f64>() / 2.0;
+        let second_half = flooded.samples.get(flooded.samples.len() / 2..).unwrap_or_default();
+        Self {
+            rate,
+            told: flooded.strangers.clone(),
+            ratio: flooded.percentile(0.99).as_secs_f64() / quiet,
+            growth: growth(second_half).unwrap_or_default(),
+        }
+    }
+
+    /// True if all is well.
+    fn print(&self, judge: bool) -> bool {
+        let Self { rate, told, ratio, growth } = self;
+        let list: Vec<_> = told.iter().map(|(told, count)| format!("{told} {count}")).collect();
+        println!(
+            "{rate} strangers/s: 99 % with / without {ratio:.2}; {growth:.1} octets for each stranger in the second half; told: {}",
+            list.join(", ")
+        );
+        let checks = [
+            (told.keys().all(|told| EXPECTED.contains(&told.as_str())), "a stranger was told something else"),
+            (told.contains_key(SUSPENDED), "the silent zones were not found out"),
+            (!judge || *ratio <= MOST_SLOWER, "known clients had to wait more than twice as long"),
+            (!judge || *growth < MOST_GROWTH, "memory grew"),
+        ];
+        for (_, what) in checks.iter().filter(|(well, _)| !well) {
+            println!("FAILED: {what}");
+        }
+        checks.iter().all(|(well, _)| *well)
+    }
 }
 
 /// Known clients for so long, and strangers beside them.
-async fn run<S: Scenario>(scenario: &Arc<S>, pace: Duration, flood: Flood, length: Duration) -> Run {
+async fn run<S: Scenario>(scenario: &Arc<S>, pace: Duration, rate: u64, length: Duration) -> Run {
     let (start, over, came) = (Instant::now(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut known = JoinSet::new();
     for number in 0..KNOWN {
@@ -246,7 +292,7 @@ async fn run<S: Scenario>(scenario: &Arc<S>, pace: Duration, flood: Flood, lengt
             (times, failed)
         });
     }
-    let strangers = tokio::spawn(strangers(Arc::clone(scenario), flood, Arc::clone(&over), Arc::clone(&came)));
+    let strangers = tokio::spawn(strangers(Arc::clone(scenario), rate, Arc::clone(&over), Arc::clone(&came)));
     let mut samples = Vec::new();
     let mut tick = interval(SAMPLE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -267,49 +313,27 @@ async fn run<S: Scenario>(scenario: &Arc<S>, pace: Duration, flood: Flood, lengt
     result
 }
 
-/// What strangers were told.
+/// So many strangers a second, and what they were told.
 async fn strangers<S: Scenario>(
     scenario: Arc<S>,
-    flood: Flood,
+    rate: u64,
     over: Arc<AtomicBool>,
     came: Arc<AtomicU64>,
 ) -> BTreeMap<String, u64> {
-    let mut tasks = JoinSet::new();
-    let mut told = BTreeMap::new();
+    let (mut tasks, mut told) = (JoinSet::new(), BTreeMap::new());
     let count = |told: &mut BTreeMap<_, _>, what: String| *told.entry(what).or_default() += 1;
-    match flood {
-        Flood::None => {}
-        Flood::Rate(rate) => {
-            let start = Instant::now();
-            while !over.load(Ordering::Relaxed) {
-                #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "a count")]
-                let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
-                while came.load(Ordering::Relaxed) < due {
-                    let (scenario, number) = (Arc::clone(&scenario), came.fetch_add(1, Ordering::Relaxed));
-                    tasks.spawn(async move { scenario.stranger(number).await });
-                }
-                while let Some(done) = tasks.try_join_next() {
-                    count(&mut told, done.unwrap());
-                }
-                sleep(Duration::from_millis(1)).await;
-            }
+    let start = Instant::now();
+    while rate > 0 && !over.load(Ordering::Relaxed) {
+        #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "a count")]
+        let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
+        while came.load(Ordering::Relaxed) < due && tasks.len() < MOST_STRANGERS {
+            let (scenario, number) = (Arc::clone(&scenario), came.fetch_add(1, Ordering::Relaxed));
+            tasks.spawn(async move { scenario.stranger(number).await });
         }
-        Flood::Lanes(lanes) => {
-            let mut lanes_told = JoinSet::new();
-            for _ in 0..lanes {
-                let (scenario, over, came) = (Arc::clone(&scenario), Arc::clone(&over), Arc::clone(&came));
-                lanes_told.spawn(async move {
-                    let mut told = Vec::new();
-                    while !over.load(Ordering::Relaxed) {
-                        told.push(scenario.stranger(came.fetch_add(1, Ordering::Relaxed)).await);
-                    }
-                    told
-                });
-            }
-            for what in lanes_told.join_all().await.into_iter().flatten() {
-                count(&mut told, what);
-            }
+        while let Some(done) = tasks.try_join_next() {
+            count(&mut told, done.unwrap());
         }
+        sleep(Duration::from_millis(1)).await;
     }
     while let Some(done) = tasks.join_next().await {
         count(&mut told, done.unwrap());
