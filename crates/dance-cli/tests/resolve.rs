@@ -115,7 +115,7 @@ async fn the_proof_is_told() {
         "CNAME",
         "TLSA",
         "The chain of trust",
-        "DS",
+        " DS ",
         "Asked:",
         "queries in",
     ];
