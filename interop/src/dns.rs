@@ -228,7 +228,7 @@ fn dnskey_line(file: &str) -> String {
     file.lines().filter(|line| !line.starts_with(';')).map(|line| format!("{line}\n")).collect()
 }
 
-fn loopback(port: u16) -> SocketAddr {
+pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
@@ -249,16 +249,24 @@ fn start(zone: &str, mut daemon: impl FnMut(u16) -> Daemon) -> (Daemon, u16) {
         let (held, port) = free_port();
         drop(held);
         let daemon = daemon(port);
-        let end = Instant::now() + PATIENCE;
-        while !daemon.ended() {
-            if ask(loopback(port), zone, TYPE_SOA, Duration::from_millis(100)).is_some() {
-                return (daemon, port);
-            }
-            assert!(Instant::now() < end, "a name server does not answer for {zone}:\n{}", daemon.lines().join("\n"));
+        if answers(&daemon, loopback(port), zone) {
+            return (daemon, port);
         }
-        eprintln!("a name server ended:\n{}", daemon.lines().join("\n"));
     }
     panic!("a name server does not start");
+}
+
+/// Waits until a name server answers for `zone`; says `false` where it ended instead.
+pub(crate) fn answers(daemon: &Daemon, address: SocketAddr, zone: &str) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while !daemon.ended() {
+        if ask(address, zone, TYPE_SOA, Duration::from_millis(100)).is_some() {
+            return true;
+        }
+        assert!(Instant::now() < end, "a name server does not answer for {zone}:\n{}", daemon.lines().join("\n"));
+    }
+    eprintln!("a name server ended:\n{}", daemon.lines().join("\n"));
+    false
 }
 
 fn start_nsd(directory: &Path) -> (Daemon, u16) {

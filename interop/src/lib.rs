@@ -16,4 +16,5 @@ pub mod organisation;
 pub mod process;
 pub mod rustls_client;
 pub mod tlslite;
+pub mod universe;
 pub mod wire;
