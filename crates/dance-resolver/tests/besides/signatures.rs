@@ -157,6 +157,13 @@ async fn several_side_by_side() {
         Case::of("future", NAME, set(vec![future()]), "B"),
         Case::of("expired, future", NAME, set(vec![expired(), future()]), "B"),
         Case::of("expired, spoilt", NAME, set(vec![expired(), good().spoilt()]), "B"),
+        Case::of(
+            "spoilt, in no zone's name",
+            NAME,
+            set(vec![good().spoilt(), good().signer("_device.example.test")]),
+            "B",
+        ),
+        Case::of("spoilt, in the parent's name", NAME, set(vec![good().spoilt(), good().signer("test")]), "B"),
         Case::of("an end before its beginning", NAME, set(vec![good().times(100, -100)]), "B"),
         Case::of("of an unknown algorithm", NAME, set(vec![good().algorithm(200)]), "B"),
         Case::of("of a supported algorithm that the zone has no key of", NAME, set(vec![good().algorithm(15)]), "B"),
