@@ -81,7 +81,8 @@ impl Machine {
         let mut waiting = false;
         for (count, name) in names.iter().enumerate() {
             // Nor does anybody sign for a name below a trust anchor who is above it.
-            if !owner.ends_with(name) || self.anchors.closest(name).is_none() {
+            let anchor = self.anchors.closest(name);
+            if !owner.ends_with(name) || anchor.is_none() || anchor != self.anchors.closest(owner) {
                 signers.stranger = Some((*name).clone());
                 continue;
             }

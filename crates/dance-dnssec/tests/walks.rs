@@ -82,6 +82,37 @@ async fn an_unsigned_delegation_must_be_proven() {
     }
 }
 
+// SEC-15, DNS-04: below a trust anchor nobody above it has a say, neither by keys nor by having none.
+#[tokio::test]
+async fn an_anchor_is_where_the_chain_begins() {
+    let owner = "dev1._device.corp.plain.test";
+    let world = world(filled(Zone::unsigned("plain.test"))).zone(filled(Zone::new("corp.plain.test")));
+    let world = world.zone(filled(Zone::new("example.test"))).zone(filled(Zone::new("sub.example.test")));
+    let world = world.start().await.unwrap();
+    let keys = |zone: &str| {
+        let text = world.signed_zone_text(zone).unwrap();
+        let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n");
+        lines.filter(|line| line.contains(" DNSKEY 257 ")).collect::<String>()
+    };
+    let anchors = [world.trust_anchor_text(), &keys("corp.plain.test"), &keys("sub.example.test")].concat();
+    let run = |owner: &str, set: Option<RecordSet>| {
+        world.clear_faults();
+        if let Some(set) = set {
+            world.add_fault_on_type(owner, Rtype::TLSA, Fault::Answers(Forged::new().answer(set))).unwrap();
+        }
+        Prover::new(&world).with_anchors(&anchors).run(owner).code()
+    };
+    let set = |owner: &str| RecordSet::text(&format!("{owner} 300 IN TLSA {RECORD}"));
+    assert_eq!(Prover::new(&world).run(owner).code(), "I");
+    assert_eq!(run(owner, None), "S");
+    // Said to be signed by the unsigned zone above.
+    assert_eq!(run(owner, Some(set(owner).signed(Sign::by("corp.plain.test").spoilt()))), "B");
+    assert_eq!(run(owner, Some(set(owner).signed(Sign::by("corp.plain.test").signer("plain.test")))), "B");
+    let owner = "dev1._device.sub.example.test";
+    assert_eq!(run(owner, None), "S");
+    assert_eq!(run(owner, Some(set(owner).signed(Sign::by("example.test")))), "B");
+}
+
 // DNS-01: zones that share a key are still two zones.
 #[tokio::test]
 async fn a_key_is_that_of_its_zone_alone() {
