@@ -104,10 +104,15 @@ impl Proving {
     }
 
     /// Whom to blame for silence: the deepest name proven to be a zone cut, signed or not, at or above the owner, once it is certain that
-    /// the questions which stay unanswered belong to that zone. Never the root.
+    /// the questions which stay unanswered, the TLSA question or those for the zone's own keys, belong to that zone. Never the root.
     pub fn slow_zone(&mut self, now: UnixTime, known: &impl Known) -> Option<DnsName> {
         let walk = self.machine.walk(&self.question.name, Reach::Nothing, Present { now, known });
-        let certain = !matches!(walk.place, Place::Waiting { asked: false });
+        let certain = match walk.place {
+            Place::Waiting { asked } => asked,
+            Place::Failed(Failure::LookUp { failure: LookupFailure::Timeout, .. }) => true,
+            // The zone has said what it is; whether it says more, the answer tells.
+            _ => !matches!(self.reply, Some(Ok(_))),
+        };
         walk.cut.filter(|cut| certain && !cut.is_root())
     }
 

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dance_core::answer::{LinkState, MAX_FAILURE_CACHE};
-use dance_dnssec::{Anchors, Budget, Cost, DnsName, Known, Proof, Proving, Question, Step, ZoneFact, ZoneKind};
+use dance_core::answer::{LinkState, LookupFailure, MAX_FAILURE_CACHE};
+use dance_dnssec::{
+    Anchors, Budget, Chain, Cost, DnsName, Failure, Known, Proof, Proving, Question, Step, ZoneFact, ZoneKind,
+};
 use domain::base::iana::Rtype;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
@@ -23,6 +25,9 @@ use crate::zones::Zones;
 /// When no answer to the TLSA question has come by then, it is found out which zone keeps silent, so that its silence can be held against it. More than
 /// a resolver's usual cold look-up takes, and early enough to know the zone before the time is over.
 const LATE: Duration = Duration::from_millis(500);
+/// When none has come by then either, it is found out whether the name is an alias: a zone in which many have names is not suspended for that one of
+/// them leads to servers that keep silent.
+const VERY_LATE: Duration = Duration::from_millis(1500);
 
 /// What validation rests on: the anchors, and what has been proven from them.
 pub(crate) struct Trust {
@@ -104,7 +109,11 @@ impl Prover {
     ) -> Result<Box<Proof>, Stopped> {
         let mut proving = Proving::new(Arc::clone(&job.trust.anchors), job.name.clone(), budget);
         let mut open = Open::default();
-        let mut late_at = Some(Instant::now() + LATE);
+        let started = Instant::now();
+        let (mut late_at, mut very_late_at) = (Some(started + LATE), Some(started + VERY_LATE));
+        // Whether the name is an alias: then its zone has spoken, and the silence is that of others.
+        let mut alias = Fuse::terminated();
+        let mut is_alias = false;
         loop {
             let step = proving.step(job.clock.now(), known);
             for fact in proving.learnt() {
@@ -116,7 +125,18 @@ impl Prover {
             }
             match step {
                 // What is still open was asked for in case it should be needed.
-                Step::Done(proof) => return Ok(proof),
+                Step::Done(proof) => {
+                    return match &proof.failure {
+                        // Asked by somebody else before, whose time was over.
+                        Some(Failure::LookUp { question, failure: LookupFailure::Timeout })
+                            if question.rtype != Rtype::TLSA =>
+                        {
+                            let zone = proving.slow_zone(job.clock.now(), known);
+                            Err(Stopped::TimeOut { question: Some(question.clone()), zone })
+                        }
+                        _ => Ok(proof),
+                    };
+                }
                 Step::Ask(questions) => open.ask(questions, self, job, account),
             }
             if open.asked.is_empty() {
@@ -126,7 +146,8 @@ impl Prover {
                 biased;
                 // First: the transport gives up at about the same time, and what it says then does not tell whose fault it is.
                 () = sleep_until(job.deadline) => {
-                    let zone = if open.asks_for_tlsa() { proving.slow_zone(job.clock.now(), known) } else { None };
+                    let innocent = is_alias && open.asks_for_tlsa();
+                    let zone = if innocent { None } else { proving.slow_zone(job.clock.now(), known) };
                     return Err(Stopped::TimeOut { question: open.asked.into_iter().next(), zone });
                 }
                 Some(answered) = open.answers.next() => {
@@ -140,6 +161,19 @@ impl Prover {
                     if open.asks_for_tlsa() {
                         open.ask(proving.locate(job.clock.now(), known), self, job, account);
                     }
+                }
+                () = sleep_until(very_late_at.unwrap_or(job.deadline)), if very_late_at.is_some() => {
+                    very_late_at = None;
+                    if open.asks_for_tlsa() {
+                        let question = Question { name: job.name.clone(), rtype: Rtype::CNAME };
+                        let (answer, keep) = self.fetch.ask(&question, job.log);
+                        account.keeps.extend(keep);
+                        alias = answer.fuse();
+                    }
+                }
+                answer = &mut alias, if !alias.is_terminated() => {
+                    let chain = answer.ok().and_then(|reply| Chain::follow(&reply.message, job.name).ok());
+                    is_alias = chain.is_some_and(|chain| !chain.aliases.is_empty());
                 }
             }
         }
