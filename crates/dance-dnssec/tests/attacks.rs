@@ -9,7 +9,7 @@ use common::{Prover, RECORD, Run};
 use dance_core::answer::LookupFailure;
 use dance_dnssec::{
     Budget, Failure, Found, MAX_FAILED_UNITS, MAX_KEYS_PER_SIGNATURE, MAX_NSEC3_HASHES, MAX_PROOFS, MAX_QUESTIONS,
-    MAX_SECTION_RECORDS, MAX_SIGNATURES_PER_RRSET, MAX_UNITS, MAX_ZONES, Step,
+    MAX_SIGNATURES_PER_RRSET, MAX_UNITS, MAX_ZONES, Step,
 };
 use dance_testkit::{Denial, Fault, Forged, KeyKind, RecordSet, Rtype, Sign, SignedWorld, WorldBuilder, Zone};
 use domain::base::Name;
@@ -152,7 +152,7 @@ async fn an_accident() {
     for kind in [KeyKind::P256, KeyKind::P384, KeyKind::Ed25519, KeyKind::Rsa2048] {
         let world = world().zone(trap().key(kind).colliding_keys(1)).start().await.unwrap();
         for order in [None, Some(Fault::Reversed)] {
-            for fault in order {
+            if let Some(fault) = order {
                 world.add_fault_on_type("trap.test", Rtype::DNSKEY, fault).unwrap();
             }
             assert_eq!(run(&world, TRAP).code(), "S", "{kind}");
@@ -281,7 +281,6 @@ async fn large_answers() {
             assert!(run.code() == "S" || is_too_costly(&run), "{}", run.tell());
         }
     }
-    assert!(MAX_SECTION_RECORDS < 1000);
 }
 
 // SEC-14: aliases without end, with genuine signatures, in one zone and across two.
@@ -306,7 +305,7 @@ async fn endless_aliases() {
         for fault in [None, Some(Fault::AliasOnly)] {
             world.clear_faults();
             let only = fault.is_some();
-            for fault in fault {
+            if let Some(fault) = fault {
                 world.add_server_fault(fault).unwrap();
             }
             let run = run(&world, name);
@@ -359,7 +358,7 @@ async fn many_signers() {
     let suffixes: Vec<&str> = (0..100).map(|n| &name[2 * n..]).collect();
     let set = RecordSet::text(&format!("{name} 300 IN TLSA {RECORD}"));
     let by = |signer: &str| Sign::by("trap.test").signer(signer);
-    let forged = suffixes.iter().fold(set.clone(), |set, signer| set.signed(by(signer)));
+    let forged = suffixes.iter().fold(set, |set, signer| set.signed(by(signer)));
     world.add_fault(&name, Fault::Answers(Forged::new().answer(forged))).unwrap();
     let many = run(&world, &name);
     assert!(["B", "T"].contains(&many.code()), "{}", many.tell());
