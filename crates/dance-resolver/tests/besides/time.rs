@@ -7,10 +7,10 @@ use std::time::Duration;
 use dance_core::UnixTime;
 use dance_core::answer::{Denial, TlsaAnswer};
 use dance_resolver::{Clock, Resolver, ResolverConfig, TlsaSource as _, now};
-use dance_testkit::{SignedWorld, Zone};
+use dance_testkit::{Fault, Forged, RecordSet, Rtype, Sign, SignedWorld, Zone};
 
 use crate::common::{RECORD, code, config, owner, secure};
-use crate::{NAME, ZONE, filled, zone};
+use crate::{NAME, ZONE, filled, fresh, soa, zone};
 
 /// A name whose record is good for longer than some signatures.
 const LONG: &str = "long._device.example.test";
@@ -79,6 +79,30 @@ async fn signatures_that_end_while_they_are_remembered() {
             let lookup = find(name).await;
             assert_eq!(code(&lookup), "S", "{short}: {name}: {lookup:?}");
         }
+    }
+}
+
+// DNS-08: so it does with those of the proof that a wildcard or a denial needs.
+#[tokio::test]
+async fn proofs_that_end_soon() {
+    let world = world("none").await;
+    let until = async |name: &str| match fresh(&world, name).await.answer {
+        TlsaAnswer::Secure(secure) => secure.valid_until.as_secs(),
+        TlsaAnswer::Denied(denial) => denial.valid_until.as_secs(),
+        other => panic!("{other:?}"),
+    };
+    let soon = || Sign::by(ZONE).times(-100, 30);
+    let (any, nodata) = ("any._wild.example.test", "nodata._device.example.test");
+    let wild = RecordSet::of(ZONE, "*._wild.example.test", Rtype::TLSA).under(any);
+    let closer = RecordSet::covering(ZONE, any).unsigned().signed(soon());
+    let denial = RecordSet::of(ZONE, nodata, Rtype::NSEC).unsigned().signed(soon());
+    for (name, forged, before) in [
+        (any, Forged::new().answer(wild).authority(closer), 300),
+        (nodata, Forged::new().authority(soa(ZONE)).authority(denial), 60),
+    ] {
+        assert!(until(name).await >= now().as_secs() + before - 5);
+        world.add_fault(name, Fault::Answers(forged)).unwrap();
+        assert!(until(name).await <= now().as_secs() + 31);
     }
 }
 
