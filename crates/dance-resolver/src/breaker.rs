@@ -42,6 +42,8 @@ enum Slow {
     Counted { lookups: u32, last: Instant },
     /// No look-ups until then; after that, one at a time.
     Suspended { until: Instant, length: Duration, probing: bool },
+    /// It answered at this time, although a zone above it was suspended: its servers are others.
+    Well { since: Instant },
 }
 
 impl Slow {
@@ -50,6 +52,7 @@ impl Slow {
         match self {
             Self::Counted { last, .. } => *last + FORGET,
             Self::Suspended { until, .. } => *until + FORGET,
+            Self::Well { since } => *since + FORGET,
         }
     }
 }
@@ -80,7 +83,9 @@ impl Breaker {
                         return Err(Suspended { zone: name.clone() });
                     }
                     Slow::Suspended { .. } if now < slow.forgotten() => probed = probed.or_else(|| Some(name.clone())),
-                    Slow::Suspended { .. } | Slow::Counted { .. } => {}
+                    // What is above is not needed for it.
+                    Slow::Well { .. } if now < slow.forgotten() => break,
+                    Slow::Suspended { .. } | Slow::Counted { .. } | Slow::Well { .. } => {}
                 }
             }
         }
@@ -106,8 +111,13 @@ pub(crate) struct Admission {
 impl Admission {
     /// An answer from `zone` came, or, where it is not known, something that is no time-out: servers that fail at once hold nobody up.
     pub(crate) fn answered(&self, zone: Option<&DnsName>) {
-        if let Some(zone) = zone.or(self.probed.as_ref()) {
-            self.breaker.zones().remove(zone);
+        let Some(zone) = zone.or(self.probed.as_ref()) else { return };
+        let mut zones = self.breaker.zones();
+        // Of the zone above it this tells nothing, and it need not wait for that one to be well.
+        let is_below = self.probed.as_ref().is_some_and(|probed| probed != zone && zone.ends_with(probed));
+        match is_below || matches!(zones.get(zone), Some(Slow::Well { .. })) {
+            true => put(&mut zones, zone, Slow::Well { since: Instant::now() }),
+            false => drop(zones.remove(zone)),
         }
     }
 
@@ -122,15 +132,12 @@ impl Admission {
             Some(Slow::Suspended { .. }) => return,
             Some(Slow::Counted { lookups, .. }) if lookups + 1 >= SLOW_LOOKUPS => suspended(now, SHORTEST_SUSPENSION),
             Some(Slow::Counted { lookups, .. }) => Slow::Counted { lookups: lookups + 1, last: now },
-            None => Slow::Counted { lookups: 1, last: now },
+            Some(Slow::Well { .. }) | None => Slow::Counted { lookups: 1, last: now },
         };
         if matches!(slow, Slow::Suspended { .. }) {
             self.breaker.suspensions.increment(1);
         }
-        if zones.len() >= MAX_ZONES && !zones.contains_key(zone) {
-            make_room(&mut zones);
-        }
-        zones.insert(zone.clone(), slow);
+        put(&mut zones, zone, slow);
     }
 }
 
@@ -151,6 +158,13 @@ fn set_probing(zones: &mut HashMap<DnsName, Slow>, zone: &DnsName, now: bool) {
     if let Some(Slow::Suspended { probing, .. }) = zones.get_mut(zone) {
         *probing = now;
     }
+}
+
+fn put(zones: &mut HashMap<DnsName, Slow>, zone: &DnsName, slow: Slow) {
+    if zones.len() >= MAX_ZONES && !zones.contains_key(zone) {
+        make_room(zones);
+    }
+    zones.insert(zone.clone(), slow);
 }
 
 /// Forgets the zone that is of no interest soonest, rather one that is counted only.
@@ -268,6 +282,30 @@ mod tests {
         advance(FORGET).await;
         times_out(&breaker, "example.test", 1);
         assert_eq!(refused(&breaker, "dev.example.test"), None);
+    }
+
+    // SEC-01: servers that answer are not left alone for what is wrong with those of a zone above.
+    #[tokio::test(start_paused = true)]
+    async fn a_zone_below_one_that_is_slow() {
+        let breaker = Breaker::default();
+        let (sub, owner) = (name("sub.slow.test"), name("dev.sub.slow.test"));
+        times_out(&breaker, "slow.test", SLOW_LOOKUPS);
+        assert!(refused(&breaker, "dev.sub.slow.test").is_some());
+        advance(SHORTEST_SUSPENSION).await;
+        breaker.admit(&owner).ok().unwrap().answered(Some(&sub));
+        // All at once, whoever finds out about the zone above.
+        let probe = breaker.admit(&name("dev.slow.test")).ok().unwrap();
+        let all: Vec<_> = (0..3).map(|_| breaker.admit(&owner)).collect();
+        all.into_iter().for_each(|admission| admission.ok().unwrap().answered(Some(&sub)));
+        assert!(breaker.admit(&owner).is_ok());
+        assert!(refused(&breaker, "dev.slow.test").is_some() && refused(&breaker, "dev.other.slow.test").is_some());
+        probe.slow(&name("slow.test"));
+        drop(probe);
+        assert!(refused(&breaker, "dev.slow.test").is_some());
+        assert_eq!(refused(&breaker, "dev.sub.slow.test"), None);
+        // Until it is slow itself.
+        times_out(&breaker, "sub.slow.test", 1);
+        assert_eq!(refused(&breaker, "dev.sub.slow.test").as_deref(), Some("slow.test"));
     }
 
     // SEC-02: zones without end take no more than their room, and none from those that are suspended.
