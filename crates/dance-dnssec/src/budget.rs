@@ -24,6 +24,9 @@ pub const MAX_SECTION_RRSETS: usize = 64;
 pub const MAX_ZONES: usize = 16;
 /// Questions of one look-up: TLSA, and DS and DNSKEY of [`MAX_ZONES`] and of the names between.
 pub const MAX_QUESTIONS: usize = 48;
+/// Octets of all replies, which are held until the proof is done: two messages of the greatest size, for the answer and for keys, and 4 KiB for
+/// DS and DNSKEY of [`MAX_ZONES`] each.
+pub const MAX_REPLY_OCTETS: usize = 256 * 1024;
 /// Distinct signers looked into for one RRset. An honest one has one.
 pub const MAX_SIGNERS: usize = 3;
 /// NSEC and NSEC3 RRsets of one message that are looked at: three for each of nine links.
@@ -46,6 +49,8 @@ pub struct Budget {
     pub zones: usize,
     /// See [`MAX_QUESTIONS`].
     pub questions: usize,
+    /// See [`MAX_REPLY_OCTETS`].
+    pub reply_octets: usize,
 }
 
 impl Default for Budget {
@@ -58,6 +63,7 @@ impl Default for Budget {
             nsec3_hashes: MAX_NSEC3_HASHES,
             zones: MAX_ZONES,
             questions: MAX_QUESTIONS,
+            reply_octets: MAX_REPLY_OCTETS,
         }
     }
 }
@@ -87,6 +93,8 @@ pub enum BudgetKind {
     Proofs,
     /// [`MAX_SECTION_RECORDS`] or [`MAX_SECTION_RRSETS`].
     Records,
+    /// [`MAX_REPLY_OCTETS`].
+    ReplyOctets,
 }
 
 /// What a proof cost.

@@ -320,6 +320,7 @@ impl fmt::Display for Failure {
                     BudgetKind::Signers => "too many signers of one RRset",
                     BudgetKind::Proofs => "too many NSEC or NSEC3 RRsets",
                     BudgetKind::Records => "too many records in one reply",
+                    BudgetKind::ReplyOctets => "replies that are too large together",
                 };
                 write!(
                     f,

@@ -13,7 +13,7 @@ use domain::base::iana::{Rcode, Rtype};
 
 use crate::anchors::Anchors;
 use crate::answer::Judged;
-use crate::budget::{Budget, Cost};
+use crate::budget::{Budget, BudgetKind, Cost};
 use crate::fact::{Known, ZoneFact, ZoneKind};
 use crate::failure::Failure;
 use crate::message::{Chain, ChainError, Rrset};
@@ -79,12 +79,16 @@ impl Proving {
 
     /// Takes the reply to a question; its code must be NOERROR or NXDOMAIN.
     pub fn reply(&mut self, question: &Question, message: &Message<Bytes>) {
+        let limit = self.machine.ledger.budget.reply_octets;
         if *question == self.question {
             if self.reply.is_none() {
-                self.reply = Some(self.read(message));
+                self.reply = Some(match self.machine.replies.has_room(message, limit) {
+                    true => self.read(message),
+                    false => Err(self.question.too_much(BudgetKind::ReplyOctets)),
+                });
             }
         } else {
-            self.machine.replies.reply(question, message);
+            self.machine.replies.reply(question, message, limit);
         }
     }
 
@@ -151,7 +155,7 @@ impl Proving {
             Ok(chain) if chain.tlsa.is_some() && message.header().rcode() == Rcode::NXDOMAIN => Err(malformed()),
             Ok(chain) => Ok(Arc::new(chain)),
             Err(ChainError::Malformed) => Err(malformed()),
-            Err(ChainError::TooMuch) => Err(self.question.too_much()),
+            Err(ChainError::TooMuch) => Err(self.question.too_much(BudgetKind::Records)),
             Err(ChainError::AliasLimit(owner)) => Err(Failure::AliasLimit { owner }),
         }
     }

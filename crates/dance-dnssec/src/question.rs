@@ -27,9 +27,9 @@ impl Question {
         Self { name: name.clone(), rtype }
     }
 
-    /// Its reply has more records than any answer needs.
-    pub(crate) fn too_much(&self) -> Failure {
-        Failure::Budget { owner: self.name.clone(), rtype: self.rtype, kind: BudgetKind::Records }
+    /// Its reply is more than a proof may take.
+    pub(crate) fn too_much(&self, kind: BudgetKind) -> Failure {
+        Failure::Budget { owner: self.name.clone(), rtype: self.rtype, kind }
     }
 }
 

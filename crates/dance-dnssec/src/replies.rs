@@ -7,6 +7,7 @@ use dance_core::answer::LookupFailure;
 use domain::base::Message;
 use domain::base::iana::Rtype;
 
+use crate::budget::BudgetKind;
 use crate::failure::Failure;
 use crate::message::{ChainError, Sections};
 use crate::question::{DnsName, Question};
@@ -24,6 +25,8 @@ pub(crate) struct Replies {
     all: Vec<Asked>,
     /// Questions that the caller has not been told of yet.
     wanted: Vec<Question>,
+    /// Of the replies that are kept.
+    octets: usize,
 }
 
 #[derive(Debug)]
@@ -66,12 +69,30 @@ impl Replies {
         self.all.len()
     }
 
+    /// Whether the reply fits beside those that are kept; it counts as kept then.
+    pub(crate) fn has_room(&mut self, message: &Message<Bytes>, limit: usize) -> bool {
+        let octets = self.octets.saturating_add(message.as_slice().len());
+        let fits = octets <= limit;
+        if fits {
+            self.octets = octets;
+        }
+        fits
+    }
+
     /// Puts the reply to its question; the first one counts, and one to a question that was not asked is not looked at.
-    pub(crate) fn reply(&mut self, question: &Question, message: &Message<Bytes>) {
-        let Some(asked) = self.asked(question).filter(|asked| asked.reply.is_none()) else { return };
+    pub(crate) fn reply(&mut self, question: &Question, message: &Message<Bytes>, limit: usize) {
+        if self.asked(question).is_none_or(|asked| asked.reply.is_some()) {
+            return;
+        }
+        let has_room = self.has_room(message, limit);
+        let Some(asked) = self.asked(question) else { return };
+        if !has_room {
+            asked.reply = Some(Reply::Failed(question.too_much(BudgetKind::ReplyOctets)));
+            return;
+        }
         asked.reply = Some(match Sections::parse(message) {
             Ok(sections) => Reply::Sections(Arc::new(sections)),
-            Err(ChainError::TooMuch) => Reply::Failed(question.too_much()),
+            Err(ChainError::TooMuch) => Reply::Failed(question.too_much(BudgetKind::Records)),
             Err(ChainError::Malformed | ChainError::AliasLimit(_)) => {
                 Reply::Failed(Failure::Malformed { question: question.clone() })
             }

@@ -354,6 +354,8 @@ async fn budgets() {
     assert_eq!(limited(DEV, &|_| ()), None);
     assert_eq!(limited(DEV, &|budget| budget.units = 5), Some(BudgetKind::Units));
     assert_eq!(limited(DEV, &|budget| budget.questions = 5), Some(BudgetKind::Questions));
+    assert_eq!(limited(DEV, &|budget| budget.reply_octets = 1_000), Some(BudgetKind::ReplyOctets));
+    assert_eq!(limited(DEV, &|budget| budget.reply_octets = 10_000), None);
     assert_eq!(limited("dev.a.b.example.test", &|budget| budget.zones = 3), Some(BudgetKind::Zones));
     assert_eq!(limited("dev.a.b.example.test", &|budget| budget.zones = 4), None);
     assert_eq!(limited("nx.example.test", &|_| ()), None);
