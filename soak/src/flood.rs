@@ -22,14 +22,16 @@ use crate::flood_tls::Tls;
 use crate::measure::{Process, Sample, growth};
 
 pub(crate) const USAGE: &str = "\
-Usage: dance-soak flood [--seconds N] [--rate N] [--judge yes|no]
+Usage: dance-soak flood [--seconds N] [--rate N] [--known N] [--judge yes|no]
 
   --seconds N     length of each run [default: 20]
   --rate N        strangers' calls at the driver, each second [default: 5000]
-  --judge yes|no  whether times and memory are judged too, or only failures [default: yes]";
+  --known N       known clients [default: 200]
+  --judge yes|no  whether times and memory are judged too, or only failures; then over TLS the
+                  smallest flood only [default: yes]";
 
-/// Known clients.
-pub(crate) const KNOWN: usize = 200;
+/// Strangers' addresses begin after those of as many known clients.
+pub(crate) const MOST_KNOWN: u64 = 1_000;
 /// The zone of the known clients, and of an allow-list entry.
 pub(crate) const ZONE: &str = "example.com";
 /// A zone below it whose servers never answer: in the same allow-list entry.
@@ -48,7 +50,7 @@ const TLS_PACE: Duration = Duration::from_secs(1);
 /// Strangers' handshakes, in hundredths of what the machine can do: the last is about all that the known clients leave.
 const TLS_SHARES: [u64; 3] = [25, 50, 75];
 /// So many handshakes at a time find out what the machine can do.
-const LANES: usize = 32;
+const LANES: u64 = 32;
 /// Most strangers under way at a time: more than that is a machine that does not keep up.
 const MOST_STRANGERS: usize = 2000;
 /// Before anything is measured: everybody has been there, and the silent zones have been found out.
@@ -66,13 +68,14 @@ const SAMPLE: Duration = Duration::from_millis(200);
 struct Settings {
     seconds: u64,
     rate: u64,
+    known: u64,
     judge: bool,
 }
 
 /// What a known client and a stranger do, and where memory is counted.
 pub(crate) trait Scenario: Send + Sync + 'static {
     /// The known client with this number authenticates once.
-    fn known(&self, number: usize) -> impl Future<Output = Result<(), String>> + Send;
+    fn known(&self, number: u64) -> impl Future<Output = Result<(), String>> + Send;
 
     /// The stranger with this number comes, and is told.
     fn stranger(&self, number: u64) -> impl Future<Output = String> + Send;
@@ -97,7 +100,7 @@ pub(crate) fn address(number: u64) -> IpAddr {
 }
 
 /// The known client's name.
-pub(crate) fn known_name(number: usize) -> String {
+pub(crate) fn known_name(number: u64) -> String {
     format!("sensor{number}._device.{ZONE}")
 }
 
@@ -154,7 +157,7 @@ pub(crate) fn main(words: &[&str]) -> ExitCode {
 }
 
 fn parse(mut words: &[&str]) -> Result<Settings, String> {
-    let mut settings = Settings { seconds: 20, rate: 5000, judge: true };
+    let mut settings = Settings { seconds: 20, rate: 5000, known: 200, judge: true };
     loop {
         let (setting, value, rest) = match words {
             [] => return Ok(settings),
@@ -164,6 +167,7 @@ fn parse(mut words: &[&str]) -> Result<Settings, String> {
             }
             ["--seconds", value, rest @ ..] => (&mut settings.seconds, value, rest),
             ["--rate", value, rest @ ..] => (&mut settings.rate, value, rest),
+            ["--known", value, rest @ ..] => (&mut settings.known, value, rest),
             [other, ..] => return Err(format!("`{other}` is no argument, or has no value")),
         };
         *setting = value.parse().ok().filter(|value| *value > 0).ok_or(format!("`{value}` is no number"))?;
@@ -172,18 +176,20 @@ fn parse(mut words: &[&str]) -> Result<Settings, String> {
 }
 
 async fn flood(settings: &Settings) -> ExitCode {
-    let driver = scenario("At the driver", Driver::new().await, PACE, &[settings.rate], settings).await;
-    let tls = Tls::new().await;
+    let driver = scenario("At the driver", Driver::new(settings.known).await, PACE, &[settings.rate], settings).await;
+    let tls = Tls::new(settings.known).await;
     let capacity = capacity(&tls).await;
     println!("\nThis machine does {capacity} handshakes a second, both ends, if it does nothing else");
-    let tls = scenario("Over TLS", tls, TLS_PACE, &TLS_SHARES.map(|share| capacity * share / 100), settings).await;
+    let rates = TLS_SHARES.map(|share| capacity * share / 100);
+    let rates = if settings.judge { &rates[..] } else { &rates[..1] };
+    let tls = scenario("Over TLS", tls, TLS_PACE, rates, settings).await;
     if driver && tls { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Known clients' handshakes in a second, as fast as they go.
 async fn capacity<S: Scenario>(scenario: &S) -> u64 {
     let (start, done) = (Instant::now(), AtomicU64::new(0));
-    let lane = async |number: usize| {
+    let lane = async |number: u64| {
         while start.elapsed() < WARM_UP {
             scenario.known(number).await.unwrap();
             done.fetch_add(1, Ordering::Relaxed);
@@ -197,19 +203,19 @@ async fn capacity<S: Scenario>(scenario: &S) -> u64 {
 async fn scenario<S: Scenario>(title: &str, scenario: S, pace: Duration, rates: &[u64], settings: &Settings) -> bool {
     let scenario = Arc::new(scenario);
     let length = Duration::from_secs(settings.seconds);
-    let mut failures = run(&scenario, pace, 0, WARM_UP).await.failed;
-    println!("\n{title}: {KNOWN} known clients, each every {} ms", pace.as_millis());
+    let mut failures = run(&scenario, settings.known, pace, 0, WARM_UP).await.failed;
+    println!("\n{title}: {} known clients, each every {} ms", settings.known, pace.as_millis());
     println!(
         "\n| run | authenticated | failed | median us | 99 % us | 99.9 % us | strangers/s | MiB |\n|---|---|---|---|---|---|---|---|"
     );
     let mut judgements = Vec::new();
-    let mut quiet = run(&scenario, pace, 0, length).await;
+    let mut quiet = run(&scenario, settings.known, pace, 0, length).await;
     println!("| quiet | {quiet} |");
     for rate in rates {
         // The strangers who wait while the zones are found out are in its figures as well.
-        let flooded = run(&scenario, pace, *rate, length + WARM_UP).await;
+        let flooded = run(&scenario, settings.known, pace, *rate, length + WARM_UP).await;
         println!("| {rate} strangers/s | {flooded} |");
-        let after = run(&scenario, pace, 0, length).await;
+        let after = run(&scenario, settings.known, pace, 0, length).await;
         println!("| quiet | {after} |");
         judgements.push(Judgement::new(*rate, &flooded, [&quiet, &after]));
         failures.extend([quiet.failed, flooded.failed].concat());
@@ -271,15 +277,15 @@ impl Judgement {
 }
 
 /// Known clients for so long, and strangers beside them.
-async fn run<S: Scenario>(scenario: &Arc<S>, pace: Duration, rate: u64, length: Duration) -> Run {
+async fn run<S: Scenario>(scenario: &Arc<S>, clients: u64, pace: Duration, rate: u64, length: Duration) -> Run {
     let (start, over, came) = (Instant::now(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut known = JoinSet::new();
-    for number in 0..KNOWN {
+    for number in 0..clients {
         let (scenario, over) = (Arc::clone(scenario), Arc::clone(&over));
         known.spawn(async move {
             let (mut times, mut failed) = (Vec::new(), Vec::new());
             // Spread over the pace.
-            let mut next = tokio::time::Instant::now() + pace * u32::try_from(number).unwrap_or(0) / KNOWN as u32;
+            let mut next = tokio::time::Instant::now() + pace.mul_f64(number as f64 / clients as f64);
             while !over.load(Ordering::Relaxed) {
                 sleep_until(next).await;
                 let begun = Instant::now();

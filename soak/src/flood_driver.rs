@@ -12,7 +12,7 @@ use dance_resolver::{Limits, Resolver, ResolverConfig, Servers, TrustAnchorSourc
 use dance_testkit::{CertSpec, Fault, Identity, SignedWorld, Zone};
 
 use crate::flood::{
-    KNOWN, LONG_TTL, SHORT_TTL, SILENT, SILENT_BELOW, Scenario, ZONE, address, known_name, strangers_name,
+    LONG_TTL, MOST_KNOWN, SHORT_TTL, SILENT, SILENT_BELOW, Scenario, ZONE, address, known_name, strangers_name,
 };
 use crate::measure::Process;
 
@@ -25,9 +25,9 @@ pub(crate) struct Driver {
 }
 
 /// The zones: known clients with records of their own, and two whose servers never answer.
-pub(crate) async fn world(device: &Identity) -> SignedWorld {
+pub(crate) async fn world(device: &Identity, known: u64) -> SignedWorld {
     let mut zone = Zone::new(ZONE);
-    for number in 0..KNOWN {
+    for number in 0..known {
         let ttl = if number.is_multiple_of(2) { SHORT_TTL } else { LONG_TTL };
         zone = zone.tlsa(&known_name(number), device.tlsa_311().unwrap(), ttl);
     }
@@ -43,9 +43,9 @@ pub(crate) async fn world(device: &Identity) -> SignedWorld {
 }
 
 impl Driver {
-    pub(crate) async fn new() -> Self {
+    pub(crate) async fn new(known: u64) -> Self {
         let device = CertSpec::client("any.example.com").self_signed().unwrap();
-        let world = world(&device).await;
+        let world = world(&device, known).await;
         let resolver = Resolver::new(ResolverConfig {
             servers: Servers::List(vec![world.addr().into()]),
             trust_anchor: TrustAnchorSource::Text(world.trust_anchor_text().to_owned()),
@@ -63,7 +63,7 @@ impl Driver {
             matching: MatchOptions::default(),
         };
         let verifier = Verifier::new(Arc::new(settings), Arc::new(resolver.unwrap()), Limits::default()).unwrap();
-        let known = (0..KNOWN).map(|number| presented(&known_name(number), &device)).collect();
+        let known = (0..known).map(|number| presented(&known_name(number), &device)).collect();
         Self { verifier, known, device, world }
     }
 }
@@ -76,9 +76,9 @@ fn presented(name: &str, device: &Identity) -> Presented {
 }
 
 impl Scenario for Driver {
-    async fn known(&self, number: usize) -> Result<(), String> {
-        let peer = address(number as u64);
-        match self.verifier.verify(&self.known[number], peer).await.decision.verdict {
+    async fn known(&self, number: u64) -> Result<(), String> {
+        let peer = address(number);
+        match self.verifier.verify(&self.known[number as usize], peer).await.decision.verdict {
             Verdict::Authenticated(_) => Ok(()),
             other => Err(format!("{}: {other:?}", known_name(number))),
         }
@@ -86,7 +86,7 @@ impl Scenario for Driver {
 
     async fn stranger(&self, number: u64) -> String {
         let presented = presented(&strangers_name(number), &self.device);
-        let verified = self.verifier.verify(&presented, address(number + KNOWN as u64)).await;
+        let verified = self.verifier.verify(&presented, address(number + MOST_KNOWN)).await;
         verified.decision.verdict.reason().map_or_else(|| "authenticated".to_owned(), |reason| reason.code().to_owned())
     }
 

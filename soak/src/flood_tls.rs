@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::flood::{KNOWN, SILENT, Scenario, ZONE, known_name, strangers_name};
+use crate::flood::{MOST_KNOWN, SILENT, Scenario, ZONE, known_name, strangers_name};
 use crate::flood_driver::world;
 use crate::measure::Process;
 use crate::scene::{SOON, Server, start_origin};
@@ -29,10 +29,10 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    pub(crate) async fn new() -> Self {
+    pub(crate) async fn new(known: u64) -> Self {
         let device = CertSpec::client("any.example.com").self_signed().unwrap();
         let identity = CertSpec::localhost_server().self_signed().unwrap();
-        let world = world(&device).await;
+        let world = world(&device, known).await;
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = directory.path().join(name);
@@ -54,7 +54,7 @@ impl Tls {
         };
         let server = Server::start(&[file("gateway.toml", &config.to_string())]).await;
         let roots = TrustAnchors::parse(identity.chain_pem().as_bytes()).unwrap();
-        let known = (0..KNOWN).map(|number| connector(&known_name(number), &device, &roots)).collect();
+        let known = (0..known).map(|number| connector(&known_name(number), &device, &roots)).collect();
         Self { server, known, device, roots, world, _directory: directory }
     }
 
@@ -82,11 +82,11 @@ fn connector(name: &str, device: &Identity, roots: &TrustAnchors) -> Connector {
 }
 
 impl Scenario for Tls {
-    async fn known(&self, number: usize) -> Result<(), String> {
+    async fn known(&self, number: u64) -> Result<(), String> {
         let name = known_name(number);
         let fault = |error: &dyn std::fmt::Display| format!("{name}: {error}");
-        let (stream, _told) = self.open(number as u64).await.map_err(|error| fault(&error))?;
-        let mut tls = self.known[number].connect("localhost", stream).await.map_err(|error| fault(&error))?;
+        let (stream, _told) = self.open(number).await.map_err(|error| fault(&error))?;
+        let mut tls = self.known[number as usize].connect("localhost", stream).await.map_err(|error| fault(&error))?;
         let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         tls.write_all(request).await.map_err(|error| fault(&error))?;
         let mut response = String::new();
@@ -96,7 +96,7 @@ impl Scenario for Tls {
 
     async fn stranger(&self, number: u64) -> String {
         let connector = connector(&strangers_name(number), &self.device, &self.roots);
-        let (stream, told) = match self.open(number + KNOWN as u64).await {
+        let (stream, told) = match self.open(number + MOST_KNOWN).await {
             Ok(opened) => opened,
             Err(error) => return error.to_string(),
         };

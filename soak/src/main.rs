@@ -40,7 +40,7 @@ use crate::scene::Scene;
 
 const USAGE: &str = "\
 Usage: dance-soak [--handshakes N] [--clients N] [--seed N]
-       dance-soak flood [--seconds N] [--rate N] [--judge yes|no]
+       dance-soak flood [--seconds N] [--rate N] [--known N] [--judge yes|no]
 
   --handshakes N  how many [default: 200000]
   --clients N     how many at a time [default: 192]

@@ -36,3 +36,20 @@ fn wrong_usage() {
         assert!(text.contains("Usage: "), "{text}");
     }
 }
+
+// SEC-01, SEC-02: strangers come without end and ask for names below zones that never answer; known clients are authenticated as ever.
+#[test]
+fn a_flood_of_strangers() {
+    let (code, text) = soak(&["flood", "--seconds", "2", "--rate", "500", "--known", "40", "--judge", "no"]);
+    assert_eq!(code, Some(0), "{text}");
+    let runs: Vec<Vec<&str>> = text.lines().filter(|line| line.contains("strangers/s |")).filter_map(row).collect();
+    let floods: Vec<_> =
+        runs.iter().filter(|row| row.first().is_some_and(|name| name.ends_with("strangers/s"))).collect();
+    assert_eq!(floods.len(), 2, "{text}");
+    for flood in floods {
+        assert!(
+            matches!(flood.as_slice(), [_, authenticated, "0", ..] if authenticated.parse::<u64>().unwrap() > 40),
+            "{text}"
+        );
+    }
+}
