@@ -34,6 +34,10 @@ impl Remembered for Entry {
     fn is_good(&self, now: UnixTime) -> bool {
         (self.since..self.outcome.good_until).contains(&now)
     }
+
+    fn can_serve(&self) -> bool {
+        matches!(self.outcome.answer, TlsaAnswer::Secure(_))
+    }
 }
 
 impl Cache {
@@ -200,12 +204,14 @@ mod tests {
         assert!(matches!(cache.get(&name, at(112)).unwrap().answer, TlsaAnswer::Secure(_)));
         cache.insert(name.clone(), secure(35, 113), at(113));
         assert!(cache.get(&name, at(113)).is_none());
+        // Nobody can be authenticated by a failure: no place is kept for it.
+        cache.insert(name.clone(), failed(113), at(113));
         assert_eq!(cache.answers.sizes(), [(0, 0); 2]);
-        // So it is for a name in use, whose place stays.
-        cache.insert(name.clone(), secure(35, 120), at(113));
-        cache.note_use(&name, &entry(), at(113));
-        cache.insert(name.clone(), secure(35, 113), at(114));
-        assert!(cache.get(&name, at(113)).is_none() && cache.get(&name, at(114)).is_none());
-        assert!(cache.is_in_use(&name));
+        // A name in use keeps its place, even if its records are good for no time from the beginning.
+        cache.insert(name.clone(), secure(35, 113), at(113));
+        assert!(cache.get(&name, at(113)).is_none() && !cache.is_in_use(&name));
+        assert!(cache.note_use(&name, &entry(), at(113)).is_some());
+        cache.insert(name.clone(), failed(113), at(114));
+        assert!(cache.get(&name, at(114)).is_none() && cache.is_in_use(&name));
     }
 }

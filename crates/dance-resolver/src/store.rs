@@ -43,6 +43,9 @@ const MAX_CHANCES: usize = 256;
 pub(crate) trait Remembered: Clone {
     /// Whether it may be used at `now`.
     fn is_good(&self, now: UnixTime) -> bool;
+
+    /// Whether a client can be authenticated by it: then it has its place even if it is good for no time.
+    fn can_serve(&self) -> bool;
 }
 
 /// Stands for one allow-list entry.
@@ -200,7 +203,7 @@ impl<K: Clone + Eq + Hash, V: Remembered> Shard<K, V> {
         let old = self.entries.get(&key).map(|entry| (entry.group, entry.ticket, entry.visits, entry.octets));
         let group = old.and_then(|(group, ..)| group);
         let fits = octets <= self.capacity / LARGEST_SHARE;
-        if !fits || (group.is_none() && !value.is_good(now)) {
+        if !fits || (group.is_none() && !value.is_good(now) && !value.can_serve()) {
             self.remove(&key);
             return 0;
         }
@@ -325,6 +328,10 @@ mod tests {
     impl Remembered for Until {
         fn is_good(&self, now: UnixTime) -> bool {
             now.as_secs() < self.0
+        }
+
+        fn can_serve(&self) -> bool {
+            self.0 > 0
         }
     }
 

@@ -27,6 +27,11 @@ impl Remembered for Entry {
     fn is_good(&self, now: UnixTime) -> bool {
         now < self.good_until && self.fact.is_usable(now)
     }
+
+    /// What is good for no time serves this one look-up.
+    fn can_serve(&self) -> bool {
+        false
+    }
 }
 
 impl Zones {
