@@ -121,11 +121,22 @@ impl Admission {
         }
     }
 
+    /// No answer came, and nobody knows who kept silent. A suspension that was to be probed ends: were it to go on, whoever has names under
+    /// that zone that lead elsewhere could take the place of every probe that would be answered.
+    pub(crate) fn unclear(&self) {
+        if let Some(probed) = &self.probed {
+            self.breaker.zones().remove(probed);
+        }
+    }
+
     /// No answer came, and `zone` is the one that kept silent.
     pub(crate) fn slow(&self, zone: &DnsName) {
+        let is_probe = self.probed.as_ref() == Some(zone);
+        if !is_probe {
+            self.unclear();
+        }
         let now = Instant::now();
         let mut zones = self.breaker.zones();
-        let is_probe = self.probed.as_ref() == Some(zone);
         let slow = match zones.get(zone).filter(|slow| now < slow.forgotten()) {
             Some(Slow::Suspended { length, .. }) if is_probe => suspended(now, *length * 2),
             // By somebody who set out before.
@@ -306,6 +317,23 @@ mod tests {
         // Until it is slow itself.
         times_out(&breaker, "sub.slow.test", 1);
         assert_eq!(refused(&breaker, "dev.sub.slow.test").as_deref(), Some("slow.test"));
+    }
+
+    // SEC-01: nobody keeps a zone suspended that is well again by look-ups that tell nothing about it.
+    #[tokio::test(start_paused = true)]
+    async fn probes_that_tell_nothing() {
+        let breaker = Breaker::default();
+        let ends: [&dyn Fn(&Admission); 2] = [&Admission::unclear, &|probe| probe.slow(&name("sub.slow.test"))];
+        for end in ends {
+            times_out(&breaker, "slow.test", SLOW_LOOKUPS);
+            advance(SHORTEST_SUSPENSION).await;
+            let probe = breaker.admit(&name("dev.sub.slow.test")).ok().unwrap();
+            assert!(refused(&breaker, "dev.slow.test").is_some());
+            end(&probe);
+            drop(probe);
+            let all: Vec<_> = (0..3).map(|_| breaker.admit(&name("dev.slow.test"))).collect();
+            assert!(all.iter().all(Result::is_ok));
+        }
     }
 
     // SEC-02: zones without end take no more than their room, and none from those that are suspended.

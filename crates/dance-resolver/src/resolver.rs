@@ -223,8 +223,9 @@ impl Inner {
                         outcome
                     }
                     End::TimeOut { question, zone } => {
-                        if let Some(zone) = &zone {
-                            admission.slow(zone);
+                        match &zone {
+                            Some(zone) => admission.slow(zone),
+                            None => admission.unclear(),
                         }
                         timed_out(question)
                     }
