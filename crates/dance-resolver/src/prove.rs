@@ -11,7 +11,7 @@ use dance_dnssec::{
     Anchors, Budget, Chain, Cost, DnsName, Failure, Known, Proof, Proving, Question, Step, ZoneFact, ZoneKind,
 };
 use domain::base::iana::Rtype;
-use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
@@ -25,8 +25,8 @@ use crate::zones::Zones;
 /// When no answer to the TLSA question has come by then, it is found out which zone keeps silent, so that its silence can be held against it. More than
 /// a resolver's usual cold look-up takes, and early enough to know the zone before the time is over.
 const LATE: Duration = Duration::from_millis(500);
-/// When none has come by then either, it is found out whether the name is an alias: a zone in which many have names is not suspended for that one of
-/// them leads to servers that keep silent.
+/// When none has come by then either, it is found out whether the name is an alias, as a zone in which many have names is not suspended for that one
+/// of them leads to servers that keep silent; and whether the resolver answers at all: it knows the trust anchor's keys, whoever keeps silent.
 const VERY_LATE: Duration = Duration::from_millis(1500);
 
 /// What validation rests on: the anchors, and what has been proven from them.
@@ -112,8 +112,8 @@ impl Prover {
         let started = Instant::now();
         let (mut late_at, mut very_late_at) = (Some(started + LATE), Some(started + VERY_LATE));
         // Whether the name is an alias: then its zone has spoken, and the silence is that of others.
-        let mut alias = Fuse::terminated();
         let mut is_alias = false;
+        let mut witnesses = FuturesUnordered::new();
         loop {
             let step = proving.step(job.clock.now(), known);
             for fact in proving.learnt() {
@@ -146,7 +146,7 @@ impl Prover {
                 biased;
                 // First: the transport gives up at about the same time, and what it says then does not tell whose fault it is.
                 () = sleep_until(job.deadline) => {
-                    let innocent = is_alias && open.asks_for_tlsa();
+                    let innocent = !open.heard || (is_alias && open.asks_for_tlsa());
                     let zone = if innocent { None } else { proving.slow_zone(job.clock.now(), known) };
                     return Err(Stopped::TimeOut { question: open.asked.into_iter().next(), zone });
                 }
@@ -165,15 +165,22 @@ impl Prover {
                 () = sleep_until(very_late_at.unwrap_or(job.deadline)), if very_late_at.is_some() => {
                     very_late_at = None;
                     if open.asks_for_tlsa() {
-                        let question = Question { name: job.name.clone(), rtype: Rtype::CNAME };
-                        let (answer, keep) = self.fetch.ask(&question, job.log);
-                        account.keeps.extend(keep);
-                        alias = answer.fuse();
+                        let alias = Question { name: job.name.clone(), rtype: Rtype::CNAME };
+                        let anchor = job.trust.anchors.closest(job.name).cloned();
+                        let keys = anchor.map(|name| Question { name, rtype: Rtype::DNSKEY });
+                        for question in [Some(alias), keys].into_iter().flatten() {
+                            let (answer, keep) = self.fetch.ask(&question, job.log);
+                            account.keeps.extend(keep);
+                            witnesses.push(answer.map(move |answer| (question.rtype, answer)));
+                        }
                     }
                 }
-                answer = &mut alias, if !alias.is_terminated() => {
-                    let chain = answer.ok().and_then(|reply| Chain::follow(&reply.message, job.name).ok());
-                    is_alias = chain.is_some_and(|chain| !chain.aliases.is_empty());
+                Some((rtype, answer)) = witnesses.next() => {
+                    open.hear(&answer);
+                    if rtype == Rtype::CNAME {
+                        let chain = answer.ok().and_then(|reply| Chain::follow(&reply.message, job.name).ok());
+                        is_alias = chain.is_some_and(|chain| !chain.aliases.is_empty());
+                    }
                 }
             }
         }
@@ -196,6 +203,8 @@ struct Open {
     answers: FuturesUnordered<BoxFuture<'static, (Question, Answer)>>,
     /// Those of them, in the order in which they were asked.
     asked: Vec<Question>,
+    /// Whether a resolver has said anything.
+    heard: bool,
 }
 
 impl Open {
@@ -216,6 +225,7 @@ impl Open {
     }
 
     fn take(&mut self, (question, answer): (Question, Answer), proving: &mut Proving, account: &mut Account) {
+        self.hear(&answer);
         self.asked.retain(|asked| *asked != question);
         if question.rtype == Rtype::TLSA {
             account.tlsa = Some((question.clone(), answer.clone()));
@@ -230,6 +240,11 @@ impl Open {
                 account.faults.push((question, fault));
             }
         }
+    }
+
+    fn hear(&mut self, answer: &Answer) {
+        let silent = [LookupFailure::Timeout, LookupFailure::Unreachable];
+        self.heard |= answer.as_ref().err().is_none_or(|fault| !silent.contains(&fault.lookup_failure()));
     }
 
     fn asks_for_tlsa(&self) -> bool {

@@ -60,3 +60,29 @@ async fn a_zone_that_keeps_its_keys_to_itself() {
     assert!(world.queries().is_empty());
     assert_eq!(code(&resolver.lookup(&owner(NAME)).await), "S");
 }
+
+// SEC-01: when the resolver is down, that is no zone's fault: as soon as it is back, everything is.
+#[tokio::test]
+async fn a_resolver_that_keeps_silent() {
+    let world = SignedWorld::builder()
+        .zone(Zone::new("test"))
+        .zone(Zone::new("example.test").tlsa("*._device.example.test", RECORD, 300))
+        .start()
+        .await
+        .unwrap();
+    let resolver = resolver(&world);
+    tokio::time::pause();
+    assert_eq!(code(&resolver.lookup(&owner("known._device.example.test")).await), "S");
+    world.add_server_fault(Fault::NeverAnswers).unwrap();
+    for n in 0..6 {
+        assert_eq!(failure(&resolver, &format!("d{n}._device.example.test")).await, LookupFailure::Timeout, "{n}");
+    }
+    world.clear_faults();
+    assert_eq!(code(&resolver.lookup(&owner("d6._device.example.test")).await), "S");
+    // The control: with the resolver up, silence is the zone's.
+    world.add_zone_fault("example.test", Fault::NeverAnswers).unwrap();
+    for n in 10..15 {
+        assert_eq!(failure(&resolver, &format!("d{n}._device.example.test")).await, LookupFailure::Timeout, "{n}");
+    }
+    assert_eq!(failure(&resolver, "d15._device.example.test").await, LookupFailure::Suspended);
+}
