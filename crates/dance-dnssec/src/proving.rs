@@ -113,7 +113,6 @@ impl Proving {
         let walk = self.machine.walk(&self.question.name, Reach::Nothing, Present { now, known });
         let certain = match walk.place {
             Place::Waiting { asked } => asked,
-            Place::Failed(Failure::LookUp { failure: LookupFailure::Timeout, .. }) => true,
             // The zone has said what it is; whether it says more, the answer tells.
             _ => !matches!(self.reply, Some(Ok(_))),
         };

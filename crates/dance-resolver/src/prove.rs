@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dance_core::answer::{LinkState, LookupFailure, MAX_FAILURE_CACHE};
-use dance_dnssec::{
-    Anchors, Budget, Chain, Cost, DnsName, Failure, Known, Proof, Proving, Question, Step, ZoneFact, ZoneKind,
-};
+use dance_dnssec::{Anchors, Budget, Chain, Cost, DnsName, Known, Proof, Proving, Question, Step, ZoneFact, ZoneKind};
 use domain::base::iana::Rtype;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -125,18 +123,7 @@ impl Prover {
             }
             match step {
                 // What is still open was asked for in case it should be needed.
-                Step::Done(proof) => {
-                    return match &proof.failure {
-                        // Asked by somebody else before, whose time was over.
-                        Some(Failure::LookUp { question, failure: LookupFailure::Timeout })
-                            if question.rtype != Rtype::TLSA =>
-                        {
-                            let zone = proving.slow_zone(job.clock.now(), known);
-                            Err(Stopped::TimeOut { question: Some(question.clone()), zone })
-                        }
-                        _ => Ok(proof),
-                    };
-                }
+                Step::Done(proof) => return Ok(proof),
                 Step::Ask(questions) => open.ask(questions, self, job, account),
             }
             if open.asked.is_empty() {
@@ -151,9 +138,9 @@ impl Prover {
                     return Err(Stopped::TimeOut { question: open.asked.into_iter().next(), zone });
                 }
                 Some(answered) = open.answers.next() => {
-                    open.take(answered, &mut proving, account);
+                    open.take(answered, &mut proving, self, job, account);
                     while let Some(Some(answered)) = open.answers.next().now_or_never() {
-                        open.take(answered, &mut proving, account);
+                        open.take(answered, &mut proving, self, job, account);
                     }
                 }
                 () = sleep_until(late_at.unwrap_or(job.deadline)), if late_at.is_some() => {
@@ -205,6 +192,10 @@ struct Open {
     asked: Vec<Question>,
     /// Whether a resolver has said anything.
     heard: bool,
+    /// Those that somebody else had asked before; whoever it was may have waited for most of the time that there is.
+    joined: Vec<Question>,
+    /// Those of them that were asked once more.
+    again: Vec<Question>,
 }
 
 impl Open {
@@ -215,7 +206,11 @@ impl Open {
                 Some((asked, answer)) if *asked == question => std::future::ready(answer.clone()).boxed(),
                 _ => {
                     let (answer, keep) = prover.fetch.ask(&question, job.log);
-                    account.keeps.extend(keep);
+                    match keep {
+                        None if question.rtype != Rtype::TLSA => self.joined.push(question.clone()),
+                        None => {}
+                        Some(keep) => account.keeps.push(keep),
+                    }
                     answer
                 }
             };
@@ -224,9 +219,20 @@ impl Open {
         }
     }
 
-    fn take(&mut self, (question, answer): (Question, Answer), proving: &mut Proving, account: &mut Account) {
+    fn take(
+        &mut self,
+        (question, answer): (Question, Answer),
+        proving: &mut Proving,
+        prover: &Prover,
+        job: &Job<'_>,
+        account: &mut Account,
+    ) {
         self.hear(&answer);
         self.asked.retain(|asked| *asked != question);
+        if is_silence(&answer) && self.joined.contains(&question) && !self.again.contains(&question) {
+            self.again.push(question.clone());
+            return self.ask(vec![question], prover, job, account);
+        }
         if question.rtype == Rtype::TLSA {
             account.tlsa = Some((question.clone(), answer.clone()));
         }
@@ -243,13 +249,18 @@ impl Open {
     }
 
     fn hear(&mut self, answer: &Answer) {
-        let silent = [LookupFailure::Timeout, LookupFailure::Unreachable];
-        self.heard |= answer.as_ref().err().is_none_or(|fault| !silent.contains(&fault.lookup_failure()));
+        self.heard |= !is_silence(answer);
     }
 
     fn asks_for_tlsa(&self) -> bool {
         self.asked.iter().any(|question| question.rtype == Rtype::TLSA)
     }
+}
+
+/// Whether nobody has said anything.
+fn is_silence(answer: &Answer) -> bool {
+    let failure = answer.as_ref().err().map(Fault::lookup_failure);
+    matches!(failure, Some(LookupFailure::Timeout | LookupFailure::Unreachable))
 }
 
 /// What a look-up has seen, to explain its end by.

@@ -144,3 +144,28 @@ async fn turns() {
     let names = (0..10).map(|n| format!("dev{n}._many.example.test"));
     assert_eq!(all(&Arc::new(resolver), names).await, ["S"; 10]);
 }
+
+// SEC-02, DNS-10: who joins in a question that somebody else has waited for in vain has time of his own.
+#[tokio::test]
+async fn a_question_that_others_asked_in_vain() {
+    let world = SignedWorld::builder()
+        .zone(Zone::new("test"))
+        .zone(Zone::new("example.test").tlsa("*._device.example.test", RECORD, 300))
+        .fault_on_type("example.test", Rtype::DNSKEY, Fault::NeverAnswers)
+        .start()
+        .await
+        .unwrap();
+    let resolver = resolver(&world);
+    tokio::time::pause();
+    let (first, second) = (owner("dev1._device.example.test"), owner("dev2._device.example.test"));
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(2_600)).await;
+        resolver.lookup(&second).await
+    };
+    let well_again = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        world.clear_faults();
+    };
+    let (first, second, ()) = tokio::join!(resolver.lookup(&first), later, well_again);
+    assert_eq!((code(&first), code(&second)), ("T", "S"), "{second:?}");
+}
