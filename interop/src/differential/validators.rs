@@ -212,14 +212,17 @@ impl Delv {
         let output = run(&command);
         let text = crate::process::text(&output);
         let says = |words: &str| text.lines().any(|line| line.starts_with(words));
-        let verdict = if says(";; resolution failed") {
+        // A denial is no answer to it: `ncache nxdomain` and `ncache nxrrset`.
+        let fails = |line: &str| line.starts_with(";; resolution failed: ") && !line.contains("ncache");
+        // Of several links, each has a line of its own.
+        let verdict = if text.lines().any(fails) {
             Verdict::Bogus
-        } else if says("; fully validated") {
-            Verdict::Secure(BTreeSet::new())
-        } else if says("; negative response, fully validated") {
-            if text.contains("ncache nxdomain") { Verdict::Nxdomain } else { Verdict::Nodata }
         } else if says("; unsigned answer") || says("; negative response, unsigned answer") {
             Verdict::Insecure
+        } else if says("; negative response, fully validated") {
+            if text.contains("ncache nxdomain") { Verdict::Nxdomain } else { Verdict::Nodata }
+        } else if says("; fully validated") {
+            Verdict::Secure(BTreeSet::new())
         } else {
             Verdict::Bogus
         };
