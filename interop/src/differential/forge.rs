@@ -23,7 +23,7 @@ pub(super) fn opaque_part(rr: &Rr) -> (usize, usize) {
     let end = rr.data.len();
     match rr.rtype {
         Rtype::CNAME | Rtype::DNAME | Rtype::NS => (0, 0),
-        Rtype::SOA => (end - 20, end),
+        Rtype::SOA => (end.saturating_sub(20), end),
         Rtype::NSEC => (end, end),
         // Not the lengths in it, nor the bit map's form.
         Rtype::NSEC3 => (0, 4),
@@ -194,7 +194,7 @@ fn canonical_data(rr: &Rr) -> Vec<u8> {
     let mut data = rr.data.clone();
     let end = match rr.rtype {
         Rtype::CNAME | Rtype::DNAME | Rtype::NS => data.len(),
-        Rtype::SOA => data.len() - 20,
+        Rtype::SOA => data.len().saturating_sub(20),
         _ => 0,
     };
     data[..end].make_ascii_lowercase();
@@ -204,11 +204,13 @@ fn canonical_data(rr: &Rr) -> Vec<u8> {
 /// Changes something about the set that means something.
 fn change(lies: &mut Lies<'_>, set: &mut Vec<Rr>, zone: &ZonePlan, what: &mut Vec<String>) {
     let at = lies.random.below(set.len());
+    // Other lies may have left it with data of another type.
+    let whole = set[at].data.len() >= 4;
     match set[at].rtype {
         Rtype::NSEC => change_nsec(lies, &mut set[at], zone),
         Rtype::NSEC3 => change_nsec3(lies, &mut set[at], zone),
-        Rtype::DS => change_ds(lies, set, at),
-        Rtype::DNSKEY => change_dnskey(lies, set, at),
+        Rtype::DS if whole => change_ds(lies, set, at),
+        Rtype::DNSKEY if whole => change_dnskey(lies, set, at),
         rtype => {
             let random = &mut lies.random;
             match random.below(5) {

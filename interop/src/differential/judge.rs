@@ -15,11 +15,11 @@ use super::message::{Answer, Question, Rr};
 use super::random::Random;
 use super::scrub;
 use super::universe::Universe;
-use super::validators::{Delv, Said, Unbound, Verdict, ours};
+use super::validators::{Delv, Said, Unbound, Verdict, ours, ours_over_network};
 
 /// Making a universe takes longer than judging a case.
 const CASES_IN_UNIVERSE: u64 = 20;
-/// One case in so many is put to delv too, which takes ten times as long.
+/// One case in so many is put to delv too, which takes ten times as long, and to this implementation over the network.
 const DELV: u64 = 10;
 /// So many ways to leave out what is no part of the proof are tried for one case.
 const MOST_VARIANTS: usize = 200;
@@ -115,6 +115,9 @@ pub fn run(plan: Plan) -> Report {
                     if number >= universes {
                         return report;
                     }
+                    if number > 0 && number.is_multiple_of(100) {
+                        println!("{} cases", number * CASES_IN_UNIVERSE);
+                    }
                     let universe = lane.universe(Random::new(plan.seed, &[number]).any());
                     for case in 0..CASES_IN_UNIVERSE.min(plan.cases - number * CASES_IN_UNIVERSE) {
                         lane.judge(&Arc::new(Case::new(&universe, case)), &mut report);
@@ -148,6 +151,8 @@ struct Judged {
     proof: Box<Proof>,
     /// Ours, with the replies in another order.
     ours_again: Verdict,
+    /// Ours, over the network.
+    ours_over_network: Option<Verdict>,
     our_questions: Vec<Question>,
     unbound: Option<Said>,
     unbound_questions: Vec<Question>,
@@ -193,11 +198,14 @@ impl Lane {
         let our_questions = self.liar.asked();
         let ours_again = self.ours(case, 1).0.verdict;
         let _ = self.liar.asked();
+        let (server, anchor) = (self.liar.address, &case.universe.anchor);
+        let ours_over_network = by_delv.then(|| ours_over_network(&self.runtime, server, anchor, &owner));
+        let _ = self.liar.asked();
         let unbound = self.unbound(case);
         let unbound_questions = self.liar.asked();
-        let delv = by_delv.then(|| self.delv.judge(self.liar.address, &case.universe.anchor, &owner));
+        let delv = by_delv.then(|| self.delv.judge(server, anchor, &owner));
         let told = self.liar.told();
-        Judged { ours, proof, ours_again, our_questions, unbound, unbound_questions, delv, told }
+        Judged { ours, proof, ours_again, ours_over_network, our_questions, unbound, unbound_questions, delv, told }
     }
 
     /// Counts the case, and what cannot be explained about it.
@@ -211,6 +219,9 @@ impl Lane {
         let ours = &judged.ours.verdict;
         if !same(ours, &judged.ours_again) {
             difference(format!("the order of replies makes {ours} {}", judged.ours_again));
+        }
+        if let Some(other) = judged.ours_over_network.as_ref().filter(|other| !same(ours, other)) {
+            difference(format!("over the network {ours} is {other}"));
         }
         if is_false(case, judged) {
             difference("records that the zone never held".into());

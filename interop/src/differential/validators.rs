@@ -14,11 +14,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dance_core::answer::{DenialKind, LookupFailure, TlsaAnswer};
+use dance_core::name::{ClientName, OwnerName};
 use dance_dnssec::{Anchors, Budget, Proof, Proving, Step};
+use dance_resolver::{Resolver, ResolverConfig, Servers, TlsaSource, TrustAnchorSource};
 use domain::base::iana::Rcode;
 use domain::base::{Message, ToName};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use super::liar::Liar;
 use super::message::{DnsName, Question};
@@ -46,6 +49,21 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    fn of(answer: &TlsaAnswer) -> Self {
+        match answer {
+            TlsaAnswer::Secure(secure) => {
+                Self::Secure(secure.records.iter().map(|record| record.as_wire().to_vec()).collect())
+            }
+            TlsaAnswer::Denied(denial) => match denial.kind {
+                DenialKind::Nxdomain => Self::Nxdomain,
+                DenialKind::Nodata => Self::Nodata,
+            },
+            TlsaAnswer::Insecure => Self::Insecure,
+            TlsaAnswer::Bogus => Self::Bogus,
+            TlsaAnswer::Indeterminate(_) => Self::Failed,
+        }
+    }
+
     /// How much it lets pass.
     #[must_use]
     pub const fn laxity(&self) -> u8 {
@@ -100,20 +118,20 @@ pub fn ours(liar: &Liar, anchor: &str, owner: &DnsName, random: &mut Random) -> 
             _ => proving.failed(&question, LookupFailure::Refused),
         }
     };
-    let verdict = match proof.to_answer(now) {
-        TlsaAnswer::Secure(secure) => {
-            Verdict::Secure(secure.records.iter().map(|record| record.as_wire().to_vec()).collect())
-        }
-        TlsaAnswer::Denied(denial) => match denial.kind {
-            DenialKind::Nxdomain => Verdict::Nxdomain,
-            DenialKind::Nodata => Verdict::Nodata,
-        },
-        TlsaAnswer::Insecure => Verdict::Insecure,
-        TlsaAnswer::Bogus => Verdict::Bogus,
-        TlsaAnswer::Indeterminate(_) => Verdict::Failed,
-    };
+    let verdict = Verdict::of(&proof.to_answer(now));
     let why = proof.failure.as_ref().map(ToString::to_string).unwrap_or_default();
     (Said { verdict, why: format!("{:?} {why} {:?}", proof.state, proof.cost) }, proof)
+}
+
+/// The same over loopback, by all that the product puts around it.
+pub fn ours_over_network(runtime: &Runtime, server: SocketAddr, anchor: &str, owner: &str) -> Verdict {
+    let config = ResolverConfig {
+        servers: Servers::List(vec![server.into()]),
+        trust_anchor: TrustAnchorSource::Text(anchor.to_owned()),
+        ..ResolverConfig::default()
+    };
+    let owner = OwnerName::verbatim(&ClientName::parse(owner.as_bytes()).unwrap());
+    Verdict::of(&runtime.block_on(async { Resolver::new(config).unwrap().lookup(&owner).await }).answer)
 }
 
 /// libunbound, in a process of its own.
