@@ -142,6 +142,10 @@ impl Prover {
                     while let Some(Some(answered)) = open.answers.next().now_or_never() {
                         open.take(answered, &mut proving, self, job, account);
                     }
+                    // Each answer about the way down may show the next zone to ask about.
+                    if late_at.is_none() && open.asks_for_tlsa() {
+                        open.ask(proving.locate(job.clock.now(), known), self, job, account);
+                    }
                 }
                 () = sleep_until(late_at.unwrap_or(job.deadline)), if late_at.is_some() => {
                     late_at = None;

@@ -339,3 +339,38 @@ async fn a_zone_that_keeps_silent_is_left_alone() {
     assert_eq!(code(&resolver.lookup(&owner("d5._device.stall.test")).await), "SX");
     assert_eq!(code(&resolver.lookup(&owner("d6._device.stall.test")).await), "SX");
 }
+
+// SEC-01, SEC-02: nor do they if the zone above is known and answers, and then one of many finds out whether that has changed.
+#[tokio::test]
+async fn a_zone_that_keeps_silent_below_one_that_does_not() {
+    let silent = "silent.example.test";
+    let world = world().zone(Zone::new(silent)).zone_fault(silent, Fault::NeverAnswers).start().await.unwrap();
+    let resolver = Arc::new(resolver(&world));
+    assert_eq!(code(&resolver.lookup(&owner(NAME)).await), "S");
+    tokio::time::pause();
+    // Many at once, of whom nobody is answered: how many waited for it, and how many were told at once.
+    let crowd = async |round: u32| {
+        let mut tasks = JoinSet::new();
+        for n in 0..10 {
+            let resolver = Arc::clone(&resolver);
+            let name = format!("d{n}-{round}._device.{silent}");
+            tasks.spawn(async move { resolver.lookup(&owner(&name)).await.answer });
+        }
+        let answers = tasks.join_all().await;
+        let told = |failure| {
+            let is_told =
+                |answer: &&TlsaAnswer| matches!(answer, TlsaAnswer::Indeterminate(found) if *found == failure);
+            answers.iter().filter(is_told).count()
+        };
+        (told(LookupFailure::Timeout), told(LookupFailure::Suspended))
+    };
+    assert_eq!(crowd(0).await, (10, 0));
+    assert_eq!(crowd(1).await, (0, 10));
+    assert_eq!(code(&resolver.lookup(&owner(OTHER)).await), "S");
+    // The zone above answers all the time, which says nothing about this one.
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(crowd(2).await, (1, 9));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(crowd(3).await, (0, 10));
+    assert_eq!(code(&resolver.lookup(&owner("dev3._device.example.test")).await), "S");
+}
