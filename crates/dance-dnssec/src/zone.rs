@@ -195,8 +195,9 @@ fn by_denial(
     ledger: &mut Ledger,
 ) -> Result<Fact, Failure> {
     let proven = Proven::gather(authority, zone, now, ledger)?;
-    let kind = match ledger.hashing(|hashes| denial::cut(zone.name(), &proven.proofs, name, hashes)) {
-        CutDenial::InsecureCut | CutDenial::OptOut => Kind::Unsigned,
+    let denial = ledger.hashing(|hashes| denial::cut(zone.name(), &proven.proofs, name, hashes));
+    let kind = match denial {
+        CutDenial::InsecureCut | CutDenial::OptOut | CutDenial::Unhashed => Kind::Unsigned,
         CutDenial::NotACut => Kind::NotAZone,
         CutDenial::Nothing => return Err(proven.unproven(name, Rtype::DS, zone, Unproven::NoDelegation)),
         CutDenial::TooMany => return Err(too_many(name, zone)),
@@ -204,6 +205,10 @@ fn by_denial(
     };
     let mut ground = Ground::of(zone);
     ground.add_proofs(name, &proven);
+    if denial == CutDenial::Unhashed {
+        // One forged reply must not keep the clients of a signed zone out for long.
+        ground.ttl = ground.ttl.min(u32::try_from(MAX_FAILURE_CACHE.as_secs()).unwrap_or(0));
+    }
     Ok(ground.fact(name, kind, now))
 }
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Prover, RECORD, name};
+use common::{Prover, RECORD, after, name};
 use dance_dnssec::{BudgetKind, Failure, ZoneKind};
 use dance_testkit::{Denial, Fault, Forged, KeyKind, RecordSet, Sign, SignedWorld, WorldBuilder, Zone};
 use domain::base::iana::Rtype;
@@ -150,4 +150,20 @@ async fn spent_budgets_are_not_held_against_zones() {
     let run = prover.run("dev1._device.example.test");
     assert!(matches!(run.proof.failure, Some(Failure::Budget { .. })), "{}", run.tell());
     assert_eq!(prover.memory.0[&name("example.test")].kind(), ZoneKind::Failed);
+}
+
+// DNS-03, SEC-03: records with too many iterations say the same of every name, so one that is replayed keeps nobody out for long.
+#[tokio::test]
+async fn what_is_not_hashed_is_not_remembered_for_long() {
+    for (iterations, seconds) in [(100, 300), (101, 5)] {
+        let parent = Zone::new("test").denial(Denial::nsec3_iterations(iterations));
+        let world = SignedWorld::builder().zone(parent.negative_ttl(300)).zone(filled(Zone::unsigned("open.test")));
+        let world = world.start().await.unwrap();
+        let mut prover = Prover::new(&world);
+        assert_eq!(prover.run("dev1._device.open.test").code(), "I");
+        let fact = &prover.memory.0[&name("open.test")];
+        assert_eq!(fact.kind(), ZoneKind::Unsigned);
+        assert!(fact.is_usable(after(prover.now, seconds - 1)), "{iterations}");
+        assert!(!fact.is_usable(after(prover.now, seconds)), "{iterations}");
+    }
 }

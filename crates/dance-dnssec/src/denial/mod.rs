@@ -61,9 +61,11 @@ pub(crate) enum NoCloser {
 /// What the denial of a DS record says about a name as the place where a zone begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CutDenial {
-    /// A delegation without DS. Or nothing that may count as secure: the NSEC3 records have more than
-    /// [`nsec3::MAX_SECURE_ITERATIONS`].
+    /// A delegation without DS.
     InsecureCut,
+    /// Nothing that may count as secure: the NSEC3 records have more than [`nsec3::MAX_SECURE_ITERATIONS`]. They say so of every name, so
+    /// whoever has one such record can make it say so of any.
+    Unhashed,
     /// No delegation.
     NotACut,
     /// No signed delegation; perhaps an unsigned one, here or above (RFC 5155 section 8.6).
@@ -185,7 +187,7 @@ pub(crate) fn cut(zone: &DnsName, sets: &Proofs, name: &DnsName, hashes: &mut Ha
     match sets.by_nsec3(hashes, |chain, hashes| chain.cut(zone, name, hashes)) {
         Ok(cut) => cut,
         Err(NoProof::Nothing) => CutDenial::Nothing,
-        Err(NoProof::Insecure) => CutDenial::InsecureCut,
+        Err(NoProof::Insecure) => CutDenial::Unhashed,
         Err(NoProof::TooMany) => CutDenial::TooMany,
         Err(NoProof::TooCostly) => CutDenial::TooCostly,
     }
