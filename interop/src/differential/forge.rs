@@ -310,6 +310,10 @@ fn change_nsec(lies: &mut Lies<'_>, rr: &mut Rr, zone: &ZonePlan) {
 fn change_nsec3(lies: &mut Lies<'_>, rr: &mut Rr, zone: &ZonePlan) {
     let Some(map_at) = nsec3_types_at(&rr.data) else { return };
     let salt_end = 5 + usize::from(rr.data[4]);
+    if map_at - salt_end != 21 {
+        // Other lies have left it with something else than a SHA-1 hash.
+        return;
+    }
     let iterations = u16::from_be_bytes([rr.data[2], rr.data[3]]);
     let salt = Nsec3Salt::from_octets(rr.data[5..salt_end].to_vec()).unwrap();
     let random = &mut lies.random;
@@ -349,10 +353,7 @@ fn change_nsec3(lies: &mut Lies<'_>, rr: &mut Rr, zone: &ZonePlan) {
             }
             if choice != 7 {
                 let next = hash(lies, 1);
-                let at = map_at - 20;
-                if at == salt_end + 1 {
-                    rr.data[at..map_at].copy_from_slice(&next);
-                }
+                rr.data[map_at - 20..map_at].copy_from_slice(&next);
             }
         }
     }

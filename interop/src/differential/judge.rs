@@ -160,6 +160,17 @@ struct Judged {
     told: HashMap<Question, Told>,
 }
 
+/// Says which case it was.
+struct TellsOnPanic<'a>(&'a Case);
+
+impl Drop for TellsOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("in case {} {}", self.0.universe.seed, self.0.number);
+        }
+    }
+}
+
 /// A server and those who judge what it says.
 struct Lane {
     runtime: Runtime,
@@ -179,6 +190,7 @@ impl Lane {
     }
 
     fn judge(&mut self, case: &Arc<Case>, report: &mut Report) {
+        let _told = TellsOnPanic(case);
         let judged = self.judge_by_all(case, case.number.is_multiple_of(DELV));
         self.compare(case, &judged, report);
     }
@@ -254,12 +266,12 @@ impl Lane {
             if self.agrees(case, judged, sound) {
                 return Some("unbound stumbles over what is no part of the proof; without that it says the same");
             }
-            return self.where_laxer(case, judged, unbound);
+            return Self::where_laxer(case, judged, unbound);
         }
         let failure = judged.proof.failure.as_ref();
         if is_ours_alone(failure) {
             return Some(
-                "rules of this implementation: at most 500 NSEC3 iterations, budgets, and no denial is a wildcard's",
+                "rules of this implementation: 500 NSEC3 iterations, 8 aliases, budgets, and no denial is a wildcard's",
             );
         }
         if asks_for_end(case, judged) {
@@ -291,27 +303,31 @@ impl Lane {
         {
             return Some("a trust anchor that is not among the zone's keys: refused here, believed there");
         }
+        let honest = judged.told.values().all(|told| !told.zone_said_it && !told.of_the_past);
+        if matches!(unbound, Verdict::Nxdomain | Verdict::Nodata) && honest && !truth(case).is_empty() {
+            return Some("unbound believes a denial of what the zone holds");
+        }
         let denials_forged = judged.told.values().any(|told| told.zone_said_it && told.answer.records().any(is_denial));
         denials_forged.then_some("a zone's own denials contradict what it is: refused here, believed there")
     }
 
-    /// The same where this implementation lets more pass, if neither of the two verdicts lets anybody in.
-    fn where_laxer(&self, case: &Case, judged: &Judged, unbound: &Verdict) -> Option<&'static str> {
+    /// The same where this implementation lets more pass: what it lets pass lets nobody in, or is true.
+    fn where_laxer(case: &Case, judged: &Judged, unbound: &Verdict) -> Option<&'static str> {
+        let contradicts = judged.told.values().any(|told| told.zone_said_it && told.answer.records().any(is_denial));
         let any = |wanted: fn(&Rr) -> bool| judged.told.values().any(|told| told.answer.records().any(wanted));
-        match judged.ours.verdict {
+        match &judged.ours.verdict {
+            _ if unbound.laxity() == 2 && asks_for_end(case, judged) => Some(ASKS_FOR_END),
             Verdict::Insecure if any(is_opt_out) => {
                 Some("with opt-out, what is not signed may be below an unsigned delegation: Insecure here, Bogus there")
             }
             Verdict::Insecure if any(is_sha1) => {
                 Some("algorithms with SHA-1 are unknown here (RFC 9905): Insecure here, Bogus there")
             }
-            Verdict::Nxdomain | Verdict::Nodata
-                if judged.told.values().any(|told| told.zone_said_it && told.answer.records().any(is_denial)) =>
-            {
+            Verdict::Nxdomain | Verdict::Nodata if contradicts => {
                 Some("a zone's own denials contradict each other: believed here, refused there")
             }
-            Verdict::Secure(_) if matches!(unbound, Verdict::Secure(_)) && asks_for_end(case, judged) => {
-                Some(ASKS_FOR_END)
+            Verdict::Secure(records) if contradicts && *records == truth(case) => {
+                Some("a zone denies on the way what it holds: the right records are believed here, refused there")
             }
             _ => None,
         }
@@ -359,7 +375,15 @@ fn is_denial(rr: &Rr) -> bool {
 
 /// Whether unbound has no such rule, or another number in it.
 const fn is_ours_alone(failure: Option<&Failure>) -> bool {
-    matches!(failure, Some(Failure::Nsec3Iterations { .. } | Failure::Budget { .. } | Failure::Labels { .. }))
+    matches!(
+        failure,
+        Some(
+            Failure::Nsec3Iterations { .. }
+                | Failure::Budget { .. }
+                | Failure::Labels { .. }
+                | Failure::AliasLimit { .. }
+        )
+    )
 }
 
 /// Whether the verdict is Secure with records that the owner's zone, or the one at the end of the aliases, never had.
@@ -368,10 +392,13 @@ fn is_false(case: &Case, judged: &Judged) -> bool {
     if judged.told.values().any(|told| told.zone_said_it || told.of_the_past) {
         return false;
     }
+    truth(case) != *records
+}
+
+/// The records that the zones lead to.
+fn truth(case: &Case) -> BTreeSet<Vec<u8>> {
     let truth = case.universe.honest(&case.question, true);
-    let truth: BTreeSet<Vec<u8>> =
-        truth.sections[0].iter().filter(|rr| rr.rtype == Rtype::TLSA).map(|rr| rr.data.clone()).collect();
-    truth != *records
+    truth.sections[0].iter().filter(|rr| rr.rtype == Rtype::TLSA).map(|rr| rr.data.clone()).collect()
 }
 
 /// All about a case.

@@ -116,7 +116,7 @@ fn links(question: &Question, all: &[&Rr]) -> (Vec<Rr>, bool) {
         }
         let alias = set(&name, Rtype::CNAME);
         let target = alias.iter().find(|rr| rr.rtype == Rtype::CNAME).map(|rr| rr.data.clone());
-        links.extend(alias);
+        links.extend(alias.into_iter().filter(|_| target.is_some()));
         match target.and_then(|target| DnsName::from_octets(target.into()).ok()) {
             Some(target) => name = target,
             None => break,
