@@ -11,9 +11,7 @@ use dance_core::verdict::{ClientId, Presented, Settings, Verdict};
 use dance_resolver::{Limits, Resolver, ResolverConfig, Servers, TrustAnchorSource, Verifier};
 use dance_testkit::{CertSpec, Fault, Identity, SignedWorld, Zone};
 
-use crate::flood::{
-    LONG_TTL, MOST_KNOWN, SHORT_TTL, SILENT, SILENT_BELOW, Scenario, ZONE, address, known_name, strangers_name,
-};
+use crate::flood::{LONG_TTL, MOST_KNOWN, Names, SHORT_TTL, SILENT, SILENT_BELOW, Scenario, ZONE, address, known_name};
 use crate::measure::Process;
 
 /// One driver with its resolver, over zones in this process.
@@ -84,8 +82,8 @@ impl Scenario for Driver {
         }
     }
 
-    async fn stranger(&self, number: u64) -> String {
-        let presented = presented(&strangers_name(number), &self.device);
+    async fn stranger(&self, number: u64, names: Names) -> String {
+        let presented = presented(&names.name(number), &self.device);
         let verified = self.verifier.verify(&presented, address(number + MOST_KNOWN)).await;
         verified.decision.verdict.reason().map_or_else(|| "authenticated".to_owned(), |reason| reason.code().to_owned())
     }

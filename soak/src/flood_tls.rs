@@ -13,17 +13,21 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::flood::{MOST_KNOWN, SILENT, Scenario, ZONE, known_name, strangers_name};
+use crate::flood::{MOST_KNOWN, Names, SILENT, Scenario, ZONE, known_name};
 use crate::flood_driver::world;
 use crate::measure::Process;
 use crate::scene::{SOON, Server, start_origin};
+
+/// Strangers' names: made once, so that the making of clients takes no time from anybody. Nothing but failures is remembered about them, for
+/// some seconds, so that it hardly matters that they come again.
+const STRANGERS: u64 = 500;
 
 /// A gateway, and everybody's keys.
 pub(crate) struct Tls {
     server: Server,
     known: Vec<Connector>,
-    device: Identity,
-    roots: TrustAnchors,
+    silent: Vec<Connector>,
+    not_allowed: Vec<Connector>,
     world: SignedWorld,
     _directory: tempfile::TempDir,
 }
@@ -55,7 +59,10 @@ impl Tls {
         let server = Server::start(&[file("gateway.toml", &config.to_string())]).await;
         let roots = TrustAnchors::parse(identity.chain_pem().as_bytes()).unwrap();
         let known = (0..known).map(|number| connector(&known_name(number), &device, &roots)).collect();
-        Self { server, known, device, roots, world, _directory: directory }
+        let strangers =
+            |names: Names| (0..STRANGERS).map(|number| connector(&names.name(number), &device, &roots)).collect();
+        let (silent, not_allowed) = (strangers(Names::Silent), strangers(Names::NotAllowed));
+        Self { server, known, silent, not_allowed, world, _directory: directory }
     }
 
     /// From an address of its own: limits for one are not what this is about.
@@ -94,8 +101,12 @@ impl Scenario for Tls {
         if response.ends_with(&name) { Ok(()) } else { Err(fault(&response)) }
     }
 
-    async fn stranger(&self, number: u64) -> String {
-        let connector = connector(&strangers_name(number), &self.device, &self.roots);
+    async fn stranger(&self, number: u64, names: Names) -> String {
+        let strangers = match names {
+            Names::Silent => &self.silent,
+            Names::NotAllowed => &self.not_allowed,
+        };
+        let connector = &strangers[number as usize % strangers.len()];
         let (stream, told) = match self.open(number + MOST_KNOWN).await {
             Ok(opened) => opened,
             Err(error) => return error.to_string(),

@@ -19,6 +19,7 @@ const USAGE: &str = "\
 Usage: cargo xtask test [--only GROUP]... [--list]
        cargo xtask requirements [--write]
        cargo xtask soak [--handshakes N] [--clients N] [--seed N]
+       cargo xtask soak flood [--seconds N] [--rate N] [--known N] [--judge yes|no]
        cargo xtask soak differential [--cases N] [--seed N]
 
   test           run all groups, or those named by --only; go on after a failure, exit 1 in the end.
@@ -29,6 +30,8 @@ Usage: cargo xtask test [--only GROUP]... [--list]
     --write      write the column of tests instead
   soak           200,000 clients or N of them, so many at a time, half of them refused or broken off; fails unless each is told
                  what was planned, and memory and open files are what they were. Linux only
+    flood        strangers without end ask for names below zones that never answer, at the driver and over TLS: fails unless 200
+                 known clients are authenticated as ever, nearly as fast, and memory is flat. Wants a quiet machine. Linux only
     differential 20,000 look-ups or N of them with answers that were tampered with: fails unless this validator and unbound agree, or
                  it is known why not. Linux only";
 

@@ -6,7 +6,7 @@ use crate::runner::{Context, Stop, run};
 const DIFFERENTIAL_CASES: &str = "20000";
 
 /// Very many handshakes with a gateway of the release build: builds the driver and the gateway in it, and runs it with these arguments.
-/// Or, if that is the first of them, the differential test of validation.
+/// The flood is one of its scenarios. Or, if that is the first of them, the differential test of validation.
 pub(crate) fn soak(context: &Context, arguments: &[&str]) -> Result<(), Stop> {
     match arguments {
         ["differential", arguments @ ..] => differential(context, arguments),
