@@ -140,7 +140,9 @@ impl<S: TlsaSource> Verifier<S> {
     }
 
     fn recheck_permits(&self, peer: IpAddr, entry: usize, standing: Standing) -> Result<[Permit; 2], LimitExceeded> {
-        Ok([self.recheck_places.acquire(peer, entry, standing)?, self.places.acquire(peer, entry, standing)?])
+        // Those who are known have no more of the re-checks' share, or together they would leave no room for new clients.
+        let share = self.recheck_places.acquire(peer, entry, Standing::Stranger)?;
+        Ok([share, self.places.acquire(peer, entry, standing)?])
     }
 
     /// From the name to the verdict, by a look-up that holds what `acquire` gives for an entry of the allow-list.

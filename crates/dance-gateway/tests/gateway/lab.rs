@@ -20,6 +20,8 @@ use tokio::task::JoinHandle;
 
 /// The zone of all clients, which the allow-list of [`Lab`] admits.
 pub(crate) const ZONE: &str = "example.com";
+/// A zone below it, whose servers can be silent while those of [`ZONE`] are not.
+pub(crate) const SILENT: &str = "silent.example.com";
 /// A zone that the allow-list admits, and that nobody has signed.
 pub(crate) const UNSIGNED: &str = "unsigned.example";
 /// A client that is authenticated, unless a test sees to the contrary.
@@ -63,8 +65,8 @@ impl Lab {
     }
 
     pub(crate) async fn with(origin: Origin) -> Self {
-        let zones = SignedWorld::builder().zone(Zone::new(ZONE)).zone(Zone::unsigned(UNSIGNED));
-        let world = zones.start().await.unwrap();
+        let zones = SignedWorld::builder().zone(Zone::new(ZONE)).zone(Zone::new(SILENT));
+        let world = zones.zone(Zone::unsigned(UNSIGNED)).start().await.unwrap();
         let server = CertSpec::localhost_server().self_signed().unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("chain.pem"), server.chain_pem()).unwrap();

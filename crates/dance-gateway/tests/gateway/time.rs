@@ -43,7 +43,8 @@ impl Frozen {
     pub(crate) fn start(&self, lab: &Lab, config: Config) -> Running {
         let resolver = Resolver::new(ResolverConfig { clock: self.clock(), ..lab.resolver_config() }).unwrap();
         let day = Span::secs(24 * 3600);
-        let config = Config { idle_timeout: day, tunnel_idle_timeout: day, origin_timeout: day, ..config };
+        let config = Config { header_timeout: day, idle_timeout: day, tunnel_idle_timeout: day, ..config };
+        let config = Config { origin_timeout: day, ..config };
         Lab::run(Gateway::bind_with_clock(&config, resolver, self.clock()).unwrap())
     }
 
@@ -51,7 +52,7 @@ impl Frozen {
     pub(crate) async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
             advance(Duration::from_secs(1)).await;
-            for _ in 0..8 {
+            for _ in 0..64 {
                 tokio::task::yield_now().await;
             }
         }
