@@ -67,14 +67,9 @@ fn has_without(records: &[Nsec], zone: &DnsName, name: &DnsName, rtype: Rtype) -
     })
 }
 
-/// Whether the name does not exist, by itself or for a name below it.
-fn absent(records: &[Nsec], zone: &DnsName, name: &DnsName) -> bool {
-    records.iter().any(|record| record.covers(zone, name) && !record.is_above_next(name))
-}
-
-/// Whether a name does not exist although the one above it does, which a wildcard below that one was expanded for. Records that show
-/// that there is none above it either are of another time than the wildcard.
-pub(super) fn absent_under_existing(records: &[Nsec], zone: &DnsName, name: &DnsName) -> bool {
+/// Whether a name does not exist although the one above it does: for a wildcard, or the closest name in whose place one was expanded. A
+/// record that shows that the one above does not exist either is of another time than whatever shows that it does.
+pub(super) fn absent(records: &[Nsec], zone: &DnsName, name: &DnsName) -> bool {
     let shows = |record: &Nsec| {
         record.covers(zone, name) && !record.is_above_next(name) && record.closest_encloser(name) == name.parent()
     };

@@ -42,6 +42,9 @@ fn the_wildcard_is_that_of_the_closest_encloser() {
     assert_eq!(denied(&nsec_of("test.", &[apex, until]), "c.b.a.test."), Denied::Nxdomain);
     let until = ("a.test.", "*.b.a.test.", DATA);
     assert_eq!(denied(&nsec_of("test.", &[apex, until, wild]), "c.b.a.test."), Denied::Nothing);
+    // Records of two times: the one has the wildcard, the other not even the name above it. Neither shows the name to be absent.
+    let now = ("0.test.", "z.test.", DATA);
+    assert_eq!(denied(&nsec_of("test.", &[wild, now]), "c.b.a.test."), Denied::Nothing);
     // Here only the next name tells: `!` comes before `*`.
     assert_eq!(denied(&nsec_of("test.", &[apex, until]), "!.b.a.test."), Denied::Nothing);
     assert_eq!(denied(&nsec_of("test.", &[apex, until]), "!.a.test."), Denied::Nxdomain);
