@@ -277,6 +277,12 @@ impl Lane {
         if asks_for_end(case, judged) {
             return Some(ASKS_FOR_END);
         }
+        // unbound takes the key out of the anchor.
+        let root = |question: &Question| question.rtype == Rtype::DNSKEY && question.name.is_root();
+        let forged = judged.told.iter().any(|(question, told)| root(question) && told.zone_said_it);
+        if forged && case.universe.anchor.contains("DNSKEY") {
+            return Some("a trust anchor that is not among the zone's keys: refused here, believed there");
+        }
         if *ours == Verdict::Insecure && *unbound == Verdict::Nxdomain {
             let told = judged.told.get(&case.question);
             if told.is_some_and(|told| told.answer.records().any(is_opt_out)) {
@@ -297,12 +303,6 @@ impl Lane {
         if matches!(failure, Some(Failure::Malformed { .. })) && self.agrees(case, judged, both) {
             return Some("what is no part of the proof is refused here; without that the verdict is unbound's");
         }
-        // unbound takes the key out of the anchor.
-        if matches!(failure, Some(Failure::NoKeyForDs { zone }) if zone.is_root())
-            && case.universe.anchor.contains("DNSKEY")
-        {
-            return Some("a trust anchor that is not among the zone's keys: refused here, believed there");
-        }
         let honest = judged.told.values().all(|told| !told.zone_said_it && !told.of_the_past);
         if matches!(unbound, Verdict::Nxdomain | Verdict::Nodata) && honest && !truth(case).is_empty() {
             return Some("unbound believes a denial of what the zone holds");
@@ -316,18 +316,18 @@ impl Lane {
         let contradicts = judged.told.values().any(|told| told.zone_said_it && told.answer.records().any(is_denial));
         let any = |wanted: fn(&Rr) -> bool| judged.told.values().any(|told| told.answer.records().any(wanted));
         match &judged.ours.verdict {
-            _ if unbound.laxity() == 2 && asks_for_end(case, judged) => Some(ASKS_FOR_END),
+            Verdict::Secure(_) if unbound.laxity() < 2 => (contradicts && is_true(case, judged)).then_some(
+                "a zone denies on the way what it holds: the right records are believed here, refused there",
+            ),
+            _ if asks_for_end(case, judged) => Some(ASKS_FOR_END),
             Verdict::Insecure if any(is_opt_out) => {
                 Some("with opt-out, what is not signed may be below an unsigned delegation: Insecure here, Bogus there")
             }
             Verdict::Insecure if any(is_sha1) => {
                 Some("algorithms with SHA-1 are unknown here (RFC 9905): Insecure here, Bogus there")
             }
-            Verdict::Nxdomain | Verdict::Nodata if contradicts => {
+            Verdict::Nxdomain | Verdict::Nodata | Verdict::Insecure if contradicts => {
                 Some("a zone's own denials contradict each other: believed here, refused there")
-            }
-            Verdict::Secure(records) if contradicts && *records == truth(case) => {
-                Some("a zone denies on the way what it holds: the right records are believed here, refused there")
             }
             _ => None,
         }
@@ -393,6 +393,11 @@ fn is_false(case: &Case, judged: &Judged) -> bool {
         return false;
     }
     truth(case) != *records
+}
+
+/// Whether the verdict is Secure with the records that the zones lead to.
+fn is_true(case: &Case, judged: &Judged) -> bool {
+    matches!(&judged.ours.verdict, Verdict::Secure(records) if *records == truth(case))
 }
 
 /// The records that the zones lead to.

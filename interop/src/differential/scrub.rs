@@ -107,9 +107,6 @@ fn links(question: &Question, all: &[&Rr]) -> (Vec<Rr>, bool) {
             links.extend(end);
             return (links, true);
         }
-        if question.rtype != Rtype::TLSA {
-            break;
-        }
         let dname = name.iter_suffixes().skip(1).map(|above| set(&above, Rtype::DNAME)).find(|set| has(set));
         if let Some(dname) = dname {
             links.extend(dname);
@@ -117,7 +114,11 @@ fn links(question: &Question, all: &[&Rr]) -> (Vec<Rr>, bool) {
         let alias = set(&name, Rtype::CNAME);
         let target = alias.iter().find(|rr| rr.rtype == Rtype::CNAME).map(|rr| rr.data.clone());
         links.extend(alias.into_iter().filter(|_| target.is_some()));
-        match target.and_then(|target| DnsName::from_octets(target.into()).ok()) {
+        // Whoever asks for a DS wants to know what stands at this name, not where it leads.
+        match target
+            .filter(|_| question.rtype == Rtype::TLSA)
+            .and_then(|target| DnsName::from_octets(target.into()).ok())
+        {
             Some(target) => name = target,
             None => break,
         }
