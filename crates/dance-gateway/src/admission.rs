@@ -29,8 +29,8 @@ pub(crate) struct Admitted {
 pub(crate) enum Who {
     /// DANE says who.
     Known(Known),
-    /// It did not ask for DANE, and an ordinary CA knows it by this certificate.
-    Holder(CertificateDer<'static>),
+    /// It did not ask for DANE, and an ordinary CA knows it by the first of these certificates, which is told alone.
+    Holder(Vec<CertificateDer<'static>>),
     /// Nobody says.
     Anybody,
 }
@@ -110,7 +110,7 @@ pub(crate) async fn admit<S: TlsaSource>(
         (Verdict::Authenticated(client), _) => {
             Who::Known(Known { client: Box::new(client), evidence: Evidence::Presented(presented), asked })
         }
-        (Verdict::NotDane(_), Some(Ok(certificate))) => Who::Holder(certificate.clone()),
+        (Verdict::NotDane(_), Some(Ok(certificate))) => Who::Holder(vec![certificate.clone()]),
         (Verdict::NotDane(_), Some(Err(_)) | None) | (Verdict::Unauthenticated(_), _) => Who::Anybody,
         // An aborted client is never handed out; if it were, it would go no further.
         (Verdict::Abort(_), _) => return None,

@@ -59,7 +59,7 @@ pub(crate) async fn serve<S: TlsaSource + 'static>(
     };
     let headers = match &who {
         Who::Known(known) => PeerHeaders::new(peer.ip(), Some(&known.client)),
-        Who::Holder(certificate) => PeerHeaders::with_certificate(peer.ip(), certificate),
+        Who::Holder(certificates) => PeerHeaders::with_certificates(peer.ip(), certificates),
         Who::Anybody => PeerHeaders::new(peer.ip(), None),
     };
     // Core gives out no identity that could not stand in a header; without it the connection must not go on.

@@ -4,16 +4,18 @@
 //! On the way to the origin the gateway owns these fields, whatever the client writes:
 //!
 //! * the identity header, `Dane-Clientid`, `Client-Cert`, `Client-Cert-Chain`: removed; the identity header is set to the
-//!   authenticated name, or stays absent; `Client-Cert` is set to the certificate of a client that did not ask for DANE, where there is
-//!   a CA for such, or stays absent;
+//!   authenticated name, or stays absent; `Client-Cert` is set to the certificate of a client whose name nobody has asked for, or who did
+//!   not give one and is known by an ordinary CA, or stays absent, and `Client-Cert-Chain` with it;
 //! * `Forwarded`, `X-Real-IP` and everything that begins with `X-Forwarded-`: removed; `X-Forwarded-For` is set to the peer's address
 //!   and `X-Forwarded-Proto` to `https`. Nothing is appended to: what a client says about those before it is hearsay.
+//!
+//! `Dane-Clientid-Asserted` passes: it says nothing but what the client claims, and whoever is behind the gateway may want to check that.
 //!
 //! Names are compared without regard to case and with all octets that are neither letter nor digit equal, because CGI, WSGI and their
 //! kin map `Dane-Clientid`, `dane_clientid` and, in places, `dane.clientid` to one variable.
 
 use crate::asserted::ASSERTED;
-use crate::forwarded::{CLIENT_CERT, ForwardedBy};
+use crate::forwarded::{CLIENT_CERT, CLIENT_CERT_CHAIN, ForwardedBy};
 use dance_core::CertificateDer;
 use dance_core::verdict::VerifiedClient;
 use data_encoding::BASE64;
@@ -84,8 +86,9 @@ impl IdentityFields {
 #[derive(Clone, Debug)]
 pub struct PeerHeaders {
     identity: Option<HeaderValue>,
-    /// Of a client that did not ask for DANE.
     certificate: Option<HeaderValue>,
+    /// Never without the certificate (RFC 9440 section 2.3).
+    chain: Option<HeaderValue>,
     address: HeaderValue,
 }
 
@@ -97,20 +100,36 @@ impl PeerHeaders {
     pub fn new(address: std::net::IpAddr, client: Option<&VerifiedClient>) -> Result<Self, InvalidHeaderValue> {
         let identity = client.map(|client| HeaderValue::from_str(client.identity())).transpose()?;
         let address = HeaderValue::from_str(&address.to_canonical().to_string())?;
-        Ok(Self { identity, certificate: None, address })
+        Ok(Self { identity, certificate: None, chain: None, address })
     }
 
-    /// For a client without DANE identity that has shown an ordinary certificate (RFC 9440 section 2.2): a Byte Sequence on one line.
+    /// For a client of which no more is told than the certificates that it has shown, the end entity's first: `Client-Cert` with that one
+    /// (RFC 9440 section 2.2), `Client-Cert-Chain` with the others in their order (section 2.3), neither if there is none.
     ///
     /// # Errors
     /// None that octets in Base64 could cause.
-    pub fn with_certificate(
+    pub fn with_certificates(
         address: std::net::IpAddr,
-        certificate: &CertificateDer<'_>,
+        certificates: &[CertificateDer<'_>],
     ) -> Result<Self, InvalidHeaderValue> {
-        let value = HeaderValue::try_from(format!(":{}:", BASE64.encode(certificate)))?;
-        Ok(Self { certificate: Some(value), ..Self::new(address, None)? })
+        let peer = Self::new(address, None)?;
+        let Some((end_entity, issuers)) = certificates.split_first() else { return Ok(peer) };
+        let issuers: Vec<_> = issuers.iter().map(byte_sequence).collect();
+        let chain = (!issuers.is_empty()).then(|| HeaderValue::try_from(issuers.join(", "))).transpose()?;
+        Ok(Self { certificate: Some(HeaderValue::try_from(byte_sequence(end_entity))?), chain, ..peer })
     }
+
+    /// How many octets the values of `Client-Cert` and `Client-Cert-Chain` have together: what an origin may find too long (RFC 9440 section
+    /// 3.2).
+    #[must_use]
+    pub fn certificate_octets(&self) -> usize {
+        [&self.certificate, &self.chain].into_iter().flatten().map(HeaderValue::len).sum()
+    }
+}
+
+/// A Byte Sequence, on one line (RFC 9651 section 4.1.8).
+fn byte_sequence(certificate: &CertificateDer<'_>) -> String {
+    format!(":{}:", BASE64.encode(certificate))
 }
 
 /// Whether a request asked to leave HTTP, and how.
@@ -143,6 +162,9 @@ impl HeaderRules {
         if let Some(certificate) = &peer.certificate {
             headers.insert(CLIENT_CERT, certificate.clone());
         }
+        if let Some(chain) = &peer.chain {
+            headers.insert(CLIENT_CERT_CHAIN, chain.clone());
+        }
         upgrade
     }
 
@@ -174,20 +196,19 @@ impl HeaderRules {
     pub fn rewrite_response(&self, headers: &mut HeaderMap) {
         take_hop_by_hop(headers);
         headers.remove(&self.identity);
-        let is_identity = |token: &[u8]| {
-            same(token, self.identity.as_str().as_bytes()) || same(token, CLIENT_CERT.as_str().as_bytes())
-        };
-        let names_identity = |value: &HeaderValue| tokens(value).any(is_identity);
+        let names_identity = |value: &HeaderValue| tokens(value).any(|token| self.is_identity(token));
         if headers.get_all(header::VARY).iter().any(names_identity) {
             headers.insert(header::VARY, HeaderValue::from_static("*"));
         }
     }
 
     fn is_ours(&self, name: &HeaderName) -> bool {
-        let octets = name.as_str().as_bytes();
-        same(octets, self.identity.as_str().as_bytes())
-            || IDENTITY_FIELDS.iter().any(|field| same(octets, field))
-            || Self::is_forwarding(name)
+        self.is_identity(name.as_str().as_bytes()) || Self::is_forwarding(name)
+    }
+
+    /// Whether the field says who the client is.
+    fn is_identity(&self, name: &[u8]) -> bool {
+        same(name, self.identity.as_str().as_bytes()) || IDENTITY_FIELDS.iter().any(|field| same(name, field))
     }
 
     /// Whether the field says where a request came from.

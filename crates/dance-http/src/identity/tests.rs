@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+use std::path::Path;
+
+use dance_core::CertificateDer;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -15,7 +18,7 @@ fn rules() -> HeaderRules {
 
 fn peer(identity: Option<&'static str>) -> PeerHeaders {
     let address = HeaderValue::from_static("192.0.2.7");
-    PeerHeaders { identity: identity.map(HeaderValue::from_static), certificate: None, address }
+    PeerHeaders { identity: identity.map(HeaderValue::from_static), certificate: None, chain: None, address }
 }
 
 fn map(fields: &[(&str, &str)]) -> HeaderMap {
@@ -137,6 +140,41 @@ fn only_websocket_is_an_upgrade() {
     assert!(!headers.contains_key("upgrade") && !headers.contains_key("http2-settings"));
 }
 
+/// A certificate of the vectors.
+fn certificate(file: &Value) -> CertificateDer<'static> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors").join(file.as_str().unwrap());
+    let (_, der) = pem_rfc7468::decode_vec(&std::fs::read(path).unwrap()).unwrap();
+    CertificateDer::from(der)
+}
+
+// HTTP-08, HTTP-09
+#[test]
+fn certificates_are_told_as_in_the_vectors() {
+    let told = |certificates: &[CertificateDer<'_>]| {
+        let peer = PeerHeaders::with_certificates([192, 0, 2, 7].into(), certificates).unwrap();
+        let mut headers = map(&[("client-cert", "forged"), ("client-cert-chain", "forged"), ("client_cert", "forged")]);
+        rules().rewrite_request(&mut headers, &peer);
+        assert!(!headers.contains_key("client_cert"));
+        let values = ["client-cert", "client-cert-chain"]
+            .map(|name| all(&headers, name).into_iter().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(peer.certificate_octets(), values.iter().flatten().map(String::len).sum::<usize>());
+        values
+    };
+    let vectors = vectors();
+    for vector in vectors.pointer("/http/client_cert").unwrap().as_array().unwrap() {
+        let expected = vector.get("client_cert_value").unwrap().as_str().unwrap();
+        assert_eq!(told(&[certificate(vector.get("cert").unwrap())]), [vec![expected.to_owned()], Vec::new()]);
+    }
+    // In the order of TLS, and without the end entity.
+    let mut chain = vec![certificate(vectors.pointer("/http/client_cert/0/cert").unwrap())];
+    chain.extend(vectors.pointer("/http/client_cert_chain/chain").unwrap().as_array().unwrap().iter().map(certificate));
+    let expected = ["/http/client_cert/0/client_cert_value", "/http/client_cert_chain/value"]
+        .map(|pointer| vec![vectors.pointer(pointer).unwrap().as_str().unwrap().to_owned()]);
+    assert_eq!(told(&chain), expected);
+    // Never the chain alone.
+    assert_eq!(told(&[]), [Vec::<String>::new(), Vec::new()]);
+}
+
 // HTTP-15
 #[test]
 fn a_response_that_varies_by_identity_varies_by_everything_for_caches() {
@@ -144,6 +182,8 @@ fn a_response_that_varies_by_identity_varies_by_everything_for_caches() {
         (&["Dane-Clientid"][..], &["*"][..]),
         (&["Accept-Encoding, dane_clientid"], &["*"]),
         (&["Accept-Encoding", "DANE-CLIENTID"], &["*"]),
+        (&["Client-Cert"], &["*"]),
+        (&["Accept, client_cert-chain"], &["*"]),
         (&["Accept-Encoding", "Dane-Clientid-Asserted"], &["Accept-Encoding", "Dane-Clientid-Asserted"]),
         (&["*"], &["*"]),
         (&[], &[]),
