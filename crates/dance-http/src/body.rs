@@ -31,7 +31,7 @@ pin_project! {
 ///
 /// # Errors
 /// It is longer, or breaks off.
-pub(crate) async fn read<B>(body: B, limit: usize) -> Result<(Bytes, Option<HeaderMap>), Refusal>
+pub async fn read_body<B>(body: B, limit: usize) -> Result<(Bytes, Option<HeaderMap>), Refusal>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

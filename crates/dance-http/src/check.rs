@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dance_core::clientid::ClientForm;
 use dance_core::matching::Credential;
@@ -14,6 +15,8 @@ use http::header::{HeaderMap, HeaderName};
 use crate::asserted::{self, BodyKind};
 use crate::chains::Chains;
 use crate::forwarded::ForwardedBy;
+use crate::log;
+use crate::metrics::RequestMetrics;
 use crate::peer::{Peer, TrustedPeers, client_address};
 use crate::refusal::{Refusal, StatusRules};
 
@@ -76,6 +79,31 @@ pub struct Checker<S> {
     rules: Rules,
     verifier: Arc<Verifier<S>>,
     chains: Chains,
+    metrics: RequestMetrics,
+    observer: Observer,
+}
+
+type Observer = Box<dyn Fn(&CheckEvent<'_>) + Send + Sync>;
+
+/// What a balancer says of a request beside its header fields, in a protocol of its own (Envoy's `ext_authz` over gRPC).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside<'a> {
+    /// The certificate, as percent-encoded PEM; empty for none. Counts where certificates come
+    /// [beside the request](ForwardedBy::beside_the_request), and nowhere else.
+    pub certificate: &'a str,
+    /// The client's address, which counts where [`Rules::client_address`] finds none.
+    pub client_address: Option<IpAddr>,
+}
+
+/// What one check came to, for those who tell of it.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckEvent<'a> {
+    /// Who sent the request.
+    pub peer: Option<Peer>,
+    /// The outcome.
+    pub checked: &'a Checked,
+    /// From the request's header to the outcome.
+    pub elapsed: Duration,
 }
 
 /// A request whose headers are read.
@@ -95,13 +123,15 @@ pub struct Checked {
     pub decision: Option<Decision>,
     /// How DNS answered, where it was asked.
     pub trace: Option<Trace>,
+    /// Whose look-ups the limit for one address counts, where it came so far.
+    pub client_address: Option<IpAddr>,
 }
 
 impl Checked {
     /// Without a decision.
     #[must_use]
     pub const fn refused(refusal: Refusal) -> Self {
-        Self { outcome: Err(refusal), decision: None, trace: None }
+        Self { outcome: Err(refusal), decision: None, trace: None, client_address: None }
     }
 }
 
@@ -109,7 +139,26 @@ impl<S: TlsaSource> Checker<S> {
     /// By these rules, and by the settings of the verifier, whose policy must be `require`: a route needs a client or it does not.
     #[must_use]
     pub fn new(rules: Rules, verifier: Arc<Verifier<S>>) -> Self {
-        Self { rules, verifier, chains: Chains::new() }
+        Self {
+            rules,
+            verifier,
+            chains: Chains::new(),
+            metrics: RequestMetrics::new(),
+            observer: Box::new(|event| log::tell(event.checked)),
+        }
+    }
+
+    /// Shows what every check came to to `observer`, which takes the place of the lines that are logged otherwise: at level `info` or
+    /// above for those refused, at `debug` for those let in, with names in full. It runs in the request's task and must not block.
+    #[must_use]
+    pub fn observed_by(self, observer: impl Fn(&CheckEvent<'_>) + Send + Sync + 'static) -> Self {
+        Self { observer: Box::new(observer), ..self }
+    }
+
+    /// Counts what a check came to, and shows it to the observer. Once for each request, by whoever answers it.
+    pub fn tell(&self, event: &CheckEvent<'_>) {
+        self.metrics.count(event.checked);
+        (self.observer)(event);
     }
 
     /// How it reads requests.
@@ -123,11 +172,22 @@ impl<S: TlsaSource> Checker<S> {
     /// # Errors
     /// The request is refused whatever its body says.
     pub fn begin(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<Begun, Refusal> {
+        self.begin_beside(headers, Beside::default(), peer)
+    }
+
+    /// Reads what the headers say, and what `peer` says beside them.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_beside(&self, headers: &HeaderMap, beside: Beside<'_>, peer: Option<Peer>) -> Result<Begun, Refusal> {
         let Some(peer) = peer.filter(|peer| self.rules.trusted_peers.contains(*peer)) else {
             return Err(Refusal::UntrustedPeer);
         };
         let forwarded_by = &self.rules.forwarded_by;
-        let values = forwarded_by.values(headers).map_err(Refusal::Forwarded)?.ok_or(Refusal::NoCertificate)?;
+        let values = forwarded_by
+            .values(headers, beside.certificate)
+            .map_err(Refusal::Forwarded)?
+            .ok_or(Refusal::NoCertificate)?;
         let chain = self.chains.get(&values, |values| forwarded_by.parse(values)).map_err(Refusal::Forwarded)?;
         let name = match self.rules.name_from {
             NameFrom::Header | NameFrom::Either => asserted::in_headers(headers).map_err(Refusal::Asserted)?,
@@ -140,11 +200,11 @@ impl<S: TlsaSource> Checker<S> {
         if name.is_none() && body.is_none() {
             return Err(Refusal::NoName);
         }
-        let address = match (&self.rules.client_address, peer) {
-            (Some(field), _) if let Some(address) = client_address(headers, field) => address,
-            (_, Peer::Address(address)) => address,
-            (_, Peer::UnixSocket) => Ipv4Addr::LOCALHOST.into(),
-        };
+        let told = self.rules.client_address.as_ref().and_then(|field| client_address(headers, field));
+        let address = told.or(beside.client_address).unwrap_or(match peer {
+            Peer::Address(address) => address,
+            Peer::UnixSocket => Ipv4Addr::LOCALHOST.into(),
+        });
         Ok(Begun { chain, name, body, address })
     }
 
@@ -152,7 +212,7 @@ impl<S: TlsaSource> Checker<S> {
     pub async fn finish(&self, begun: Begun, body: Option<&[u8]>) -> Checked {
         let name = match self.name(&begun, body) {
             Ok(name) => name,
-            Err(refusal) => return Checked::refused(refusal),
+            Err(refusal) => return Checked { client_address: Some(begun.address), ..Checked::refused(refusal) },
         };
         let presented = Presented {
             credential: Some(Credential::clone(&begun.chain)),
@@ -165,7 +225,12 @@ impl<S: TlsaSource> Checker<S> {
                 Err(Refusal::Decided(*reason))
             }
         };
-        Checked { outcome, decision: Some(verified.decision), trace: verified.trace }
+        Checked {
+            outcome,
+            decision: Some(verified.decision),
+            trace: verified.trace,
+            client_address: Some(begun.address),
+        }
     }
 
     fn name(&self, begun: &Begun, body: Option<&[u8]>) -> Result<ClientName, Refusal> {

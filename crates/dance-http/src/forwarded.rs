@@ -10,7 +10,7 @@ use dance_core::CertificateDer;
 use dance_core::message::MAX_CERTIFICATES;
 use dance_core::x509::Certificate;
 use data_encoding::BASE64;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName};
 use sfv::{BareItem, Item, List, ListEntry, Parser};
 
 use crate::xfcc;
@@ -45,7 +45,8 @@ pub enum Dialect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedBy {
     dialect: Dialect,
-    certificate: HeaderName,
+    /// `None`: in no field, but beside the request.
+    certificate: Option<HeaderName>,
     chain: Option<HeaderName>,
 }
 
@@ -53,13 +54,20 @@ impl ForwardedBy {
     /// By RFC 9440.
     #[must_use]
     pub const fn rfc9440() -> Self {
-        Self { dialect: Dialect::Rfc9440, certificate: CLIENT_CERT, chain: Some(CLIENT_CERT_CHAIN) }
+        Self { dialect: Dialect::Rfc9440, certificate: Some(CLIENT_CERT), chain: Some(CLIENT_CERT_CHAIN) }
+    }
+
+    /// In no field of the request, but in a protocol of the balancer's own, as percent-encoded PEM: Envoy's `ext_authz` over gRPC. No
+    /// field counts then, whoever has written it.
+    #[must_use]
+    pub const fn beside_the_request() -> Self {
+        Self { dialect: Dialect::EscapedPem, certificate: None, chain: None }
     }
 
     /// In a field of the operator's choice.
     #[must_use]
     pub const fn new(dialect: Dialect, certificate: HeaderName) -> Self {
-        Self { dialect, certificate, chain: None }
+        Self { dialect, certificate: Some(certificate), chain: None }
     }
 
     /// With the rest of the chain in a field of its own. Of no use to dialects that have both in one.
@@ -70,15 +78,28 @@ impl ForwardedBy {
 
     /// The fields: nobody but the balancer may have written them.
     pub fn fields(&self) -> impl Iterator<Item = &HeaderName> {
-        std::iter::once(&self.certificate).chain(&self.chain)
+        self.certificate.iter().chain(&self.chain)
     }
 
-    /// The values of the two fields as they stand: what a memory of parsed chains is keyed by.
+    /// Whether certificates come [beside the request](Self::beside_the_request).
+    #[must_use]
+    pub const fn is_beside_the_request(&self) -> bool {
+        self.certificate.is_none()
+    }
+
+    /// The values of the two fields as they stand, or what the balancer says `beside` them: what a memory of parsed chains is keyed by.
     ///
     /// # Errors
     /// A field is there more than once, is too long, or there is a chain and no certificate.
-    pub(crate) fn values<'a>(&self, headers: &'a HeaderMap) -> Result<Option<Values<'a>>, ForwardedError> {
-        let certificate = one(headers, &self.certificate)?;
+    pub(crate) fn values<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        beside: &'a str,
+    ) -> Result<Option<Values<'a>>, ForwardedError> {
+        let certificate = match &self.certificate {
+            Some(name) => one(headers, name)?,
+            None => value(beside.as_bytes())?,
+        };
         let chain = match &self.chain {
             Some(name) => one(headers, name)?,
             None => None,
@@ -96,7 +117,7 @@ impl ForwardedBy {
     /// # Errors
     /// The fields are not what the dialect prescribes: a misconfigured balancer, or somebody else's field let through.
     pub fn read(&self, headers: &HeaderMap) -> Result<Option<Vec<CertificateDer<'static>>>, ForwardedError> {
-        self.values(headers)?.map(|values| self.parse(&values)).transpose()
+        self.values(headers, "")?.map(|values| self.parse(&values)).transpose()
     }
 
     pub(crate) fn parse(&self, values: &Values<'_>) -> Result<Vec<CertificateDer<'static>>, ForwardedError> {
@@ -144,10 +165,16 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>,
     if values.next().is_some() {
         return Err(ForwardedError::Repeated { field: name.clone() });
     }
-    if value.len() > MAX_FIELD_LEN {
-        return Err(ForwardedError::TooLong { found: value.len() });
+    self::value(value.as_bytes())
+}
+
+fn value(octets: &[u8]) -> Result<Option<&str>, ForwardedError> {
+    if octets.len() > MAX_FIELD_LEN {
+        return Err(ForwardedError::TooLong { found: octets.len() });
     }
-    let text = HeaderValue::to_str(value).map_err(|_| ForwardedError::NotAscii)?.trim_matches([' ', '\t']);
+    let visible = |octet: &u8| matches!(octet, b'\t' | b' '..=b'~');
+    let text = std::str::from_utf8(octets).ok().filter(|_| octets.iter().all(visible));
+    let text = text.ok_or(ForwardedError::NotAscii)?.trim_matches([' ', '\t']);
     Ok((!text.is_empty()).then_some(text))
 }
 

@@ -52,6 +52,8 @@ pub struct HeaderRules {
 /// The rules for an application behind a balancer: what the balancer itself has written stays, what says who the client is is ours alone.
 #[derive(Clone, Debug)]
 pub struct IdentityFields {
+    /// Says who the client is.
+    identity: HeaderName,
     /// The balancer's own.
     kept: Vec<HeaderName>,
 }
@@ -60,24 +62,37 @@ impl IdentityFields {
     /// Where certificates come in these fields.
     #[must_use]
     pub fn new(forwarded_by: &ForwardedBy) -> Self {
-        Self { kept: forwarded_by.fields().cloned().collect() }
+        Self { identity: IDENTITY, kept: forwarded_by.fields().cloned().collect() }
+    }
+
+    /// Says who the client is in this field instead of [`IDENTITY`], which nobody may set then.
+    #[must_use]
+    pub fn telling_in(self, identity: HeaderName) -> Self {
+        Self { identity, ..self }
+    }
+
+    /// Those of `headers` that came in from outside and must not reach the application, under any spelling: whatever says who the
+    /// client is, and the name that was only asserted.
+    pub fn foreign<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a HeaderName> {
+        headers.keys().filter(|name| {
+            let octets = name.as_str().as_bytes();
+            let ours = same(octets, ASSERTED.as_str().as_bytes())
+                || same(octets, self.identity.as_str().as_bytes())
+                || IDENTITY_FIELDS.iter().any(|field| same(octets, field))
+                || self.kept.iter().any(|kept| same(octets, kept.as_str().as_bytes()));
+            ours && !self.kept.contains(name)
+        })
     }
 
     /// Takes off what came in from outside under any spelling, the name that was only asserted too, and says who the client is.
     pub fn rewrite(&self, headers: &mut HeaderMap, client: &VerifiedClient) {
-        let strips = |name: &HeaderName| {
-            let octets = name.as_str().as_bytes();
-            same(octets, ASSERTED.as_str().as_bytes())
-                || IDENTITY_FIELDS.iter().any(|field| same(octets, field))
-                || self.kept.iter().any(|kept| same(octets, kept.as_str().as_bytes()))
-        };
-        let ours: Vec<_> = headers.keys().filter(|name| strips(name) && !self.kept.contains(name)).cloned().collect();
-        for name in ours {
+        let foreign: Vec<_> = self.foreign(headers).cloned().collect();
+        for name in foreign {
             headers.remove(name);
         }
         // Printable ASCII without spaces, so always a value; without one the field stays absent.
         if let Ok(identity) = HeaderValue::from_str(client.identity()) {
-            headers.insert(IDENTITY, identity);
+            headers.insert(self.identity.clone(), identity);
         }
     }
 }

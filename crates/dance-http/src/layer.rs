@@ -3,22 +3,22 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use dance_core::verdict::VerifiedClient;
 use dance_resolver::TlsaSource;
-use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
-use http::{Request, Response, StatusCode};
+use http::header::{CACHE_CONTROL, HeaderValue, VARY};
+use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::body::{self, CheckedBody};
-use crate::check::{Checked, Checker};
+use crate::check::{CheckEvent, Checked, Checker};
 use crate::identity::IdentityFields;
-use crate::log;
 use crate::peer::Peer;
-use crate::refusal::{RETRY_AFTER as RETRY_SECONDS, Refusal};
+use crate::refusal::Refusal;
 
 /// Who sent the request: what the application takes out of its extensions. Only this crate puts it there.
 #[derive(Clone, Debug)]
@@ -107,8 +107,9 @@ where
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
-            let (checked, request) = check(&checker, request).await;
-            log::tell(&checked);
+            let (start, peer) = (Instant::now(), request.extensions().get().copied());
+            let (checked, request) = check(&checker, request, peer).await;
+            checker.tell(&CheckEvent { peer, checked: &checked, elapsed: start.elapsed() });
             match (checked.outcome, request) {
                 (Ok(client), Some(mut request)) => {
                     fields.rewrite(request.headers_mut(), &client);
@@ -117,22 +118,25 @@ where
                     not_for_shared_caches(&mut response);
                     Ok(response)
                 }
-                (Err(refusal), _) => Ok(refuse(&checker, &refusal)),
-                (Ok(_), None) => Ok(refuse(&checker, &Refusal::BodyIncomplete)),
+                (Err(refusal), _) => Ok(refusal.response(checker.rules())),
+                (Ok(_), None) => Ok(Refusal::BodyIncomplete.response(checker.rules())),
             }
         })
     }
 }
 
 /// The check, and the request with its body as it was; without it where nobody will want it any more.
-async fn check<S, B>(checker: &Checker<S>, request: Request<B>) -> (Checked, Option<Request<CheckedBody<B>>>)
+async fn check<S, B>(
+    checker: &Checker<S>,
+    request: Request<B>,
+    peer: Option<Peer>,
+) -> (Checked, Option<Request<CheckedBody<B>>>)
 where
     S: TlsaSource,
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (parts, body) = request.into_parts();
-    let peer = parts.extensions.get::<Peer>().copied();
     let begun = match checker.begin(&parts.headers, peer) {
         Ok(begun) => begun,
         Err(refusal) => return (Checked::refused(refusal), None),
@@ -141,33 +145,12 @@ where
         let checked = checker.finish(begun, None).await;
         return (checked, Some(Request::from_parts(parts, CheckedBody::untouched(body))));
     }
-    let (data, trailers) = match body::read(body, checker.rules().body_limit).await {
+    let (data, trailers) = match body::read_body(body, checker.rules().body_limit).await {
         Ok(read) => read,
         Err(refusal) => return (Checked::refused(refusal), None),
     };
     let checked = checker.finish(begun, Some(&data)).await;
     (checked, Some(Request::from_parts(parts, CheckedBody::read(data, trailers))))
-}
-
-/// A refusal on the wire: a status, a challenge where there must be one (RFC 9110 section 15.5.2), and no word of why.
-fn refuse<S: TlsaSource, R: Default>(checker: &Checker<S>, refusal: &Refusal) -> Response<R> {
-    let mut response = Response::new(R::default());
-    let rules = checker.rules();
-    *response.status_mut() = refusal.status(rules.status);
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    match response.status() {
-        StatusCode::UNAUTHORIZED => {
-            let challenge = HeaderValue::try_from(format!("DANE-TLS realm=\"{}\"", rules.realm));
-            let challenge = challenge.unwrap_or(HeaderValue::from_static("DANE-TLS"));
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
-        }
-        _ => {}
-    }
-    response
 }
 
 /// What an application answers to an authenticated client is for that client, unless the application says otherwise (HTTP-15).

@@ -12,6 +12,7 @@
 //! | [`check`] | the order of it all, ending in the decision that the gateway takes too |
 //! | [`refusal`] | what a refused request is told |
 //! | [`layer`] | the same as a tower layer: for axum, tonic, hyper and whatever else speaks tower |
+//! | [`metrics`] | what is counted |
 //! | [`identity`] | header fields that say who the client is: which pass, and who sets them |
 
 #![forbid(unsafe_code)]
@@ -24,12 +25,13 @@ pub mod forwarded;
 pub mod identity;
 pub mod layer;
 mod log;
+pub mod metrics;
 pub mod peer;
 pub mod refusal;
 mod xfcc;
 
-pub use body::CheckedBody;
-pub use check::{Checked, Checker, NameFrom, Rules};
+pub use body::{CheckedBody, read_body};
+pub use check::{Beside, CheckEvent, Checked, Checker, NameFrom, Rules};
 pub use forwarded::{Dialect, ForwardedBy};
 pub use layer::{AuthenticatedClient, DaneLayer};
 pub use peer::{Peer, TrustedPeers};

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use dance_core::reason::Reason;
-use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER as RETRY_AFTER_FIELD, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
 
 use crate::asserted::AssertedError;
+use crate::check::Rules;
 use crate::forwarded::ForwardedError;
 
 /// Why a request is refused. For the log; the client sees a status and nothing else.
@@ -64,6 +66,39 @@ impl Refusal {
             _ => status,
         }
     }
+
+    /// The refusal on the wire: a status, a challenge where there must be one (RFC 9110 section 15.5.2), and no word of why.
+    #[must_use]
+    pub fn response<B: Default>(&self, rules: &Rules) -> Response<B> {
+        let mut response = Response::new(B::default());
+        let status = self.status(rules.status);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                let challenge = HeaderValue::try_from(format!("DANE-TLS realm=\"{}\"", rules.realm));
+                headers.insert(WWW_AUTHENTICATE, challenge.unwrap_or(HeaderValue::from_static("DANE-TLS")));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER_FIELD, HeaderValue::from(RETRY_AFTER));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    /// The stable codes of all refusals that come before a decision.
+    pub const CODES: [&str; 8] = [
+        "untrusted-peer",
+        "no-certificate",
+        "forwarded-certificate",
+        "no-client-name",
+        "asserted-name",
+        "names-differ",
+        "body-too-large",
+        "body-incomplete",
+    ];
 
     /// The stable code: log field, metric label.
     #[must_use]

@@ -204,3 +204,18 @@ fn an_empty_field_is_none() {
         assert!(one(&by, "x").is_err());
     }
 }
+
+// HTTP-14: where the balancer speaks beside the request, nothing in the request is a certificate.
+#[test]
+fn beside_the_request_no_field_counts() {
+    let by = ForwardedBy::beside_the_request();
+    let leaf = format!(":{}:", BASE64.encode(LEAF));
+    let escaped = escaped(LEAF_PEM);
+    let everywhere = [
+        (&HeaderName::from_static("client-cert"), leaf.as_str()),
+        (&HeaderName::from_static("x-forwarded-client-cert"), escaped.as_str()),
+        (&FIELD, escaped.as_str()),
+    ];
+    assert_eq!(by.read(&headers(&everywhere)), Ok(None));
+    assert_eq!(by.fields().count(), 0);
+}
