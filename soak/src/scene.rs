@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use dance_core::clientid::ExtensionType;
 use dance_gateway::Config;
+use dance_gateway::config::Span;
 use dance_gateway::config::{DnsConfig, LimitsConfig, ProfileSetting, ResumptionSetting};
-use dance_gateway::duration::Span;
 use dance_testkit::{Authority, CertSpec, Fault, Identity, SignedWorld, Zone};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dance_core::name::{ClientName, NameError};
 use dance_core::tlsa::AssociationError;
+use dance_daemon::error::ReadError;
 use dance_gateway::StartError;
-use dance_gateway::config::ReadError;
 use dance_testkit::{CertError, WorldError};
 use dance_tls::{ClientAuthRefused, ConnectError, CredentialError, RolloverError};
 
@@ -187,16 +187,10 @@ impl Error {
             },
             Self::Credentials(RolloverError::Config { .. }) => Exit::Usage,
             Self::GatewayStart(error) => match error {
-                StartError::Listen { .. }
-                | StartError::ListenMetrics { .. }
-                | StartError::MetricsTaken
-                | StartError::NoRandomness => Exit::Unknown,
-                StartError::Config(_)
-                | StartError::Credential { .. }
-                | StartError::Tls(_)
-                | StartError::Roots { .. }
-                | StartError::Resolver(_)
-                | StartError::Limits(_) => Exit::Usage,
+                StartError::Daemon(error) if error.is_the_systems() => Exit::Unknown,
+                StartError::Config(_) | StartError::Credential { .. } | StartError::Tls(_) | StartError::Daemon(_) => {
+                    Exit::Usage
+                }
             },
             Self::Handshake(error) => match error {
                 ConnectError::ServerName(_) => Exit::Usage,

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use dance_core::clientid::ClientForm;
 use dance_core::name::ClientName;
+use dance_gateway::config::Span;
 use dance_gateway::config::{DnsConfig, LimitsConfig, LogNames};
-use dance_gateway::duration::Span;
 use dance_gateway::{Config, Gateway};
 use dance_resolver::{Resolver, ResolverConfig, Servers, TrustAnchorSource};
 use dance_testkit::{CertSpec, Fault, Rtype, SignedWorld, Zone};

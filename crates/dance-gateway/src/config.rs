@@ -3,8 +3,8 @@
 //! [`Config`] is the file as written, [`Config::check`] turns it into values that can be used, and printing it gives the effective
 //! configuration. Unknown keys are errors: a mistyped security setting must not be lost.
 
+mod choice;
 mod error;
-mod settings;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,20 +12,20 @@ use std::path::{Path, PathBuf};
 
 use dance_core::clientid::{ExtensionTypes, Profile};
 use dance_core::name::ServiceLabel;
-use dance_core::policy::{AllowList, OnLookupFailure, Policy, WildcardEndEntity};
-use dance_resolver::Server;
+use dance_core::policy::{AllowList, OnLookupFailure, Policy};
+use dance_daemon::SettingError;
+use dance_daemon::error::ReadError;
+use dance_daemon::settings::{self, MAX_COUNT};
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
-use crate::duration::Span;
 use crate::origin::Origin;
-use dance_http::identity::{HeaderRules, same};
 
-pub use error::{ConfigError, HeaderError, ReadError, ReadErrorKind};
-pub use settings::{
-    DnsMode, ExtensionTypeSetting, LogNames, OnLookupFailureSetting, PolicySetting, ProfileSetting, ResumptionSetting,
-    WildcardSetting,
-};
+pub use choice::{ExtensionTypeSetting, OnLookupFailureSetting, PolicySetting, ProfileSetting, ResumptionSetting};
+pub use dance_daemon::Span;
+pub use dance_daemon::dns::{DnsConfig, DnsMode, LimitsConfig};
+pub use dance_daemon::settings::{LogNames, WildcardSetting};
+pub use error::ConfigError;
 
 /// The configuration as written, with defaults for what is left out. Keys in the file are these names in kebab-case;
 /// `gateway.example.toml` explains each.
@@ -78,29 +78,6 @@ pub struct Config {
     pub limits: LimitsConfig,
 }
 
-/// The table `[dns]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each key is explained in gateway.example.toml, which a test holds to this struct")]
-pub struct DnsConfig {
-    pub resolver: Vec<String>,
-    pub resolver_ca: Option<PathBuf>,
-    pub mode: DnsMode,
-    pub trust_anchor: Option<PathBuf>,
-    pub timeout: Span,
-    pub cache_bytes: usize,
-}
-
-/// The table `[limits]`: look-ups in flight (SEC-01).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each key is explained in gateway.example.toml, which a test holds to this struct")]
-pub struct LimitsConfig {
-    pub lookups_total: usize,
-    pub lookups_per_address: usize,
-    pub lookups_per_entry: usize,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -146,45 +123,16 @@ impl Default for Config {
     }
 }
 
-impl Default for DnsConfig {
-    fn default() -> Self {
-        Self {
-            resolver: Vec::new(),
-            mode: DnsMode::Validate,
-            resolver_ca: None,
-            trust_anchor: None,
-            timeout: Span::secs(3),
-            cache_bytes: dance_resolver::CACHE_BYTES,
-        }
-    }
-}
-
-impl Default for LimitsConfig {
-    /// Requirements section 7.
-    fn default() -> Self {
-        Self { lookups_total: 256, lookups_per_address: 8, lookups_per_entry: 64 }
-    }
-}
-
 impl Config {
     /// Reads a file. Relative paths in it count from the file's own directory.
     ///
     /// # Errors
     /// The file cannot be read, is no TOML, has an unknown key, or a value that is none for its key.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
-        let fault = |kind| ReadError { path: path.to_owned(), kind };
-        let text = std::fs::read_to_string(path).map_err(|error| fault(ReadErrorKind::Io(error)))?;
-        let mut config = Self::parse(&text).map_err(|error| fault(ReadErrorKind::Syntax(error)))?;
+        let mut config: Self = settings::read(path)?;
         let base = path.parent().unwrap_or(Path::new(""));
-        let paths = [
-            &mut config.certificate,
-            &mut config.key,
-            &mut config.pkix_roots,
-            &mut config.client_ca,
-            &mut config.dns.resolver_ca,
-            &mut config.dns.trust_anchor,
-        ];
-        for path in paths.into_iter().flatten() {
+        let paths = [&mut config.certificate, &mut config.key, &mut config.pkix_roots, &mut config.client_ca];
+        for path in paths.into_iter().flatten().chain(config.dns.paths_mut()) {
             *path = base.join(&*path);
         }
         Ok(config)
@@ -209,16 +157,8 @@ impl Config {
         if !self.unsafe_origin && !origin.is_local() {
             return Err(ConfigError::OriginNotLocal { origin: origin.clone() });
         }
-        let allow_list = AllowList::parse(self.allow.iter().map(String::as_str)).map_err(ConfigError::Pattern)?;
-        if allow_list.is_empty() {
-            return Err(ConfigError::NoAllowList);
-        }
-        let service_label = match &self.service_label {
-            Some(text) => Some(
-                ServiceLabel::parse(text).map_err(|error| ConfigError::ServiceLabel { value: text.clone(), error })?,
-            ),
-            None => None,
-        };
+        let allow_list = settings::allow_list(&self.allow)?;
+        let service_label = settings::service_label(self.service_label.as_deref())?;
         match (self.profile, self.policy) {
             (ProfileSetting::Current, PolicySetting::Require) if self.tls12 => return Err(ConfigError::Tls12Required),
             (ProfileSetting::Current, _) if self.derive_without_signal => return Err(ConfigError::DeriveWithoutSignal),
@@ -227,74 +167,40 @@ impl Config {
         }
         // The AD bit does not tell whether a wildcard was expanded (requirements 4.2 step 16).
         if self.wildcard_ee == WildcardSetting::Reject && self.dns.mode == DnsMode::Ad {
-            return Err(ConfigError::WildcardUnseen);
+            return Err(SettingError::WildcardUnseen.into());
         }
-        self.dns_servers()?;
+        self.dns.check()?;
+        self.limits.check()?;
         self.metrics_address()?;
         self.check_ranges()?;
-        let header = self
-            .header
-            .parse::<HeaderName>()
-            .map_err(|_| ConfigError::Header { value: self.header.clone(), error: HeaderError::Syntax })?;
-        if FORBIDDEN_HEADERS.iter().any(|name| same(header.as_str().as_bytes(), name))
-            || HeaderRules::is_forwarding(&header)
-        {
-            return Err(ConfigError::Header { value: self.header.clone(), error: HeaderError::Taken });
-        }
+        let header = settings::identity_header(&self.header)?;
         Ok(Checked { certificate, key, origin, allow_list, service_label, header })
     }
 
-    /// The resolvers; empty for those of the system.
+    /// Where to tell what is counted.
     ///
     /// # Errors
-    /// [`ConfigError::DnsServer`].
-    pub fn dns_servers(&self) -> Result<Vec<Server>, ConfigError> {
-        let server = |text: &String| text.parse().map_err(ConfigError::DnsServer);
-        self.dns.resolver.iter().map(server).collect()
+    /// [`SettingError::MetricsNotLocal`].
+    pub fn metrics_address(&self) -> Result<Option<SocketAddr>, SettingError> {
+        settings::metrics_address(self.metrics, self.unsafe_metrics)
     }
 
-    /// Where to tell what is counted.
-    pub(crate) fn metrics_address(&self) -> Result<Option<SocketAddr>, ConfigError> {
-        match self.metrics {
-            Some(address) if !self.unsafe_metrics && !address.ip().to_canonical().is_loopback() => {
-                Err(ConfigError::MetricsNotLocal { address })
-            }
-            metrics => Ok(metrics),
-        }
-    }
-
-    fn check_ranges(&self) -> Result<(), ConfigError> {
-        let spans = [
+    fn check_ranges(&self) -> Result<(), SettingError> {
+        settings::check_spans(&[
             ("handshake-timeout", self.handshake_timeout),
             ("header-timeout", self.header_timeout),
             ("idle-timeout", self.idle_timeout),
             ("tunnel-idle-timeout", self.tunnel_idle_timeout),
             ("origin-connect-timeout", self.origin_connect_timeout),
             ("origin-timeout", self.origin_timeout),
-            ("dns.timeout", self.dns.timeout),
-        ];
-        for (key, span) in spans {
-            if span.0.is_zero() {
-                return Err(ConfigError::ZeroSpan { key });
-            }
-        }
-        let numbers = [
+        ])?;
+        settings::check_ranges(&[
             ("max-connections", self.max_connections, 1, MAX_COUNT),
             ("handshakes-per-address", self.handshakes_per_address, 1, MAX_COUNT),
             ("max-origin-connections", self.max_origin_connections, 1, MAX_COUNT),
             ("max-streams", self.max_streams as usize, 1, 10_000),
             ("max-header-bytes", self.max_header_bytes, 8 * 1024, 1024 * 1024),
-            ("dns.cache-bytes", self.dns.cache_bytes, 64 * 1024, 1 << 40),
-            ("limits.lookups-total", self.limits.lookups_total, 1, MAX_COUNT),
-            ("limits.lookups-per-address", self.limits.lookups_per_address, 1, MAX_COUNT),
-            ("limits.lookups-per-entry", self.limits.lookups_per_entry, 1, MAX_COUNT),
-        ];
-        for (key, found, min, max) in numbers {
-            if !(min..=max).contains(&found) {
-                return Err(ConfigError::OutOfRange { key, found, min, max });
-            }
-        }
-        Ok(())
+        ])
     }
 
     /// The policy for clients.
@@ -323,39 +229,7 @@ impl Config {
             ProfileSetting::Draft2022 => Profile::Draft2022,
         }
     }
-
-    /// What a DANE-EE match at a wildcard counts for.
-    #[must_use]
-    pub const fn wildcard_ee(&self) -> WildcardEndEntity {
-        match self.wildcard_ee {
-            WildcardSetting::Accept => WildcardEndEntity::Accept,
-            WildcardSetting::Reject => WildcardEndEntity::Reject,
-        }
-    }
 }
-
-/// Most of anything that is counted: tokio's semaphores end near here on 32-bit machines.
-const MAX_COUNT: usize = 1_000_000;
-
-/// Fields that HTTP itself or every application depends on, or that tell of ordinary certificates: as the identity header they would be
-/// lost to what they are for, or mistaken for it.
-const FORBIDDEN_HEADERS: [&[u8]; 15] = [
-    b"authorization",
-    b"client-cert",
-    b"client-cert-chain",
-    b"connection",
-    b"content-length",
-    b"cookie",
-    b"expect",
-    b"host",
-    b"keep-alive",
-    b"proxy-connection",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"vary",
-];
 
 impl fmt::Display for Config {
     /// The effective configuration as TOML that can be read back.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dance_daemon::listener::Phase;
 use dance_resolver::TlsaSource;
 use dance_tls::TlsStream;
 use http::Request;
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::admission::{Admitted, Who, admit};
-use crate::listener::{Core, Phase};
+use crate::listener::Core;
 use crate::proxy::{Session, Tunnel};
 use crate::recheck::Vigil;
 use crate::standing;

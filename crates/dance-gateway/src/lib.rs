@@ -5,14 +5,13 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`config`], [`origin`], [`duration`] | the configuration file, checked before anything starts |
-//! | `listener` | accepts connections within limits; drains them at the end |
+//! | [`config`], [`origin`] | the configuration file, checked before anything starts |
+//! | `listener` | what all connections share, and how they are accepted |
 //! | `handshakes` | how many of them one address has under way |
 //! | `admission`, `sessions` | handshake, verdict, and whom it lets in; whom without a verdict of its own |
 //! | `connection` | then HTTP/1.1 or HTTP/2 by ALPN |
 //! | `ordinary` | certificates of clients that do not ask for DANE |
-//! | [`log`], `services` | one line for each verdict, and a warning about keys with several services |
-//! | [`metrics`] | what is counted, for Prometheus |
+//! | [`log`] | one line for each verdict |
 //! | `proxy` | one request |
 //! | `recheck`, `standing` | whether the client of an open connection is still who it was |
 //! | `upstream`, `body`, `stream` | the way to the origin and back |
@@ -34,16 +33,13 @@ mod admission;
 mod body;
 pub mod config;
 mod connection;
-pub mod duration;
 mod handshakes;
 mod listener;
 pub mod log;
-pub mod metrics;
 mod ordinary;
 pub mod origin;
 mod proxy;
 mod recheck;
-mod services;
 mod sessions;
 mod standing;
 mod start;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use dance_gateway::config::DnsConfig;
-use dance_gateway::duration::Span;
+use dance_gateway::config::Span;
 use dance_resolver::{ConfigError, DnsMode, Resolver, ResolverConfig, Server, Servers, TrustAnchorSource};
 use jiff::SignedDuration;
 

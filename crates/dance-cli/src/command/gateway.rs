@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use dance_core::clientid::{ExtensionTypes, Profile};
+use dance_daemon::metrics::Exporter;
 use dance_gateway::config::{ExtensionTypeSetting, LogNames, PolicySetting, ProfileSetting, ResumptionSetting};
-use dance_gateway::metrics::Exporter;
 use dance_gateway::origin::Origin;
-use dance_gateway::{Config, Gateway};
+use dance_gateway::{Config, Gateway, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -224,8 +224,11 @@ async fn serve(config: &Config) -> Result<Exit, Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     // Before there is anything to count.
-    if let Some(exporter) = Exporter::bind(config).map_err(Error::GatewayStart)? {
-        exporter.recorder().install().map_err(Error::GatewayStart)?;
+    let metrics = config.metrics_address().map_err(|error| Error::GatewayStart(StartError::Config(error.into())))?;
+    if let Some(address) = metrics {
+        let start = |error| Error::GatewayStart(StartError::Daemon(error));
+        let exporter = Exporter::bind(address).map_err(start)?;
+        exporter.recorder().install().map_err(start)?;
         info!(addr = %exporter.local_addr(), "metrics");
         tokio::spawn(exporter.run());
     }

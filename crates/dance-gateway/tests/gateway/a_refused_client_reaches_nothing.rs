@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use dance_core::reason::Reason;
 use dance_gateway::Config;
+use dance_gateway::config::Span;
 use dance_gateway::config::{LimitsConfig, OnLookupFailureSetting, PolicySetting};
-use dance_gateway::duration::Span;
 use dance_testkit::{CertSpec, Fault};
 use dance_tls::{ClientAuthRefused, ClientConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

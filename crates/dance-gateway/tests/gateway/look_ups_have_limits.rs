@@ -1,7 +1,7 @@
 use dance_core::reason::Reason;
 use dance_gateway::Config;
+use dance_gateway::config::Span;
 use dance_gateway::config::{DnsConfig, LimitsConfig};
-use dance_gateway::duration::Span;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use dance_gateway::Config;
-use dance_gateway::duration::Span;
+use dance_gateway::config::Span;
 use dance_tls::ClientConfig;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};

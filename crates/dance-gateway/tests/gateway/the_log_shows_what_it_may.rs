@@ -42,7 +42,11 @@ impl Captured {
 
     /// The lines about clients.
     fn verdicts(&self) -> Vec<String> {
-        self.text().lines().filter(|line| line.contains("dance_gateway::log")).map(str::to_owned).collect()
+        self.text()
+            .lines()
+            .filter(|line| line.contains("_gateway::log") || line.contains("_daemon::log"))
+            .map(str::to_owned)
+            .collect()
     }
 }
 

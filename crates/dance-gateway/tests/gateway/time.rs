@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use dance_core::UnixTime;
-use dance_gateway::duration::Span;
+use dance_gateway::config::Span;
 use dance_gateway::{Config, Gateway};
 use dance_resolver::{Clock, Resolver, ResolverConfig};
 use dance_testkit::SignedWorld;

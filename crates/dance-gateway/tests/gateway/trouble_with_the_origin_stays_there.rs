@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dance_gateway::Config;
-use dance_gateway::duration::Span;
+use dance_gateway::config::Span;
 use dance_testkit::Origin;
 use dance_tls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use dance_core::reason::Reason;
-use dance_gateway::metrics::{Exporter, Recorder};
+use dance_daemon::metrics::{Exporter, Recorder};
 use dance_gateway::{Config, Gateway};
 use dance_resolver::metrics::{METRICS, Metric, MetricKind};
 use dance_testkit::CertSpec;
@@ -17,7 +17,7 @@ const DOCS: &str = include_str!("../../../../docs/metrics.md");
 /// A gateway that counts by its own recorder, and the port that tells.
 fn start(lab: &Lab) -> (Running, SocketAddr, Recorder) {
     let config = Config { metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..lab.config() };
-    let exporter = Exporter::bind(&config).unwrap().unwrap();
+    let exporter = Exporter::bind(config.metrics_address().unwrap().unwrap()).unwrap();
     let (address, recorder) = (exporter.local_addr(), exporter.recorder().clone());
     let gateway = ::metrics::with_local_recorder(&recorder, || Gateway::bind(&config, lab.resolver()).unwrap());
     tokio::spawn(exporter.run());

@@ -8,9 +8,10 @@ use dance_core::verdict::VerifiedClient;
 const PLACES: usize = 4096;
 
 /// The service under which each key was seen first, for as many keys as there is room for.
-pub(crate) struct Services(Mutex<Box<[Option<Seen>]>>);
+#[derive(Debug)]
+pub struct Services(Mutex<Box<[Option<Seen>]>>);
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Seen {
     key: u64,
     /// The first label of the client name, which begins with `_`.
@@ -20,20 +21,28 @@ struct Seen {
 
 /// A key under two services.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Shared {
+pub struct Shared {
     /// The beginning of the key's digest.
-    pub(crate) key: u64,
+    pub key: u64,
     /// The service under which it was known.
-    pub(crate) before: String,
+    pub before: String,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Services {
-    pub(crate) fn new() -> Self {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self(Mutex::new(vec![None; PLACES].into()))
     }
 
     /// Notes the service of an authenticated client. `Some`, once for each key, if its key is known under another.
-    pub(crate) fn note(&self, client: &VerifiedClient) -> Option<Shared> {
+    pub fn note(&self, client: &VerifiedClient) -> Option<Shared> {
         let service = client.client_name().labels().next().filter(|label| label.starts_with('_'))?;
         self.note_key(client.key_digest().first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets)), service)
     }

@@ -23,9 +23,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::config::Config;
+use crate::error::StartError;
 use crate::listener;
-use crate::start::StartError;
 
 /// Most connections at a time: whoever collects metrics has one.
 const MAX_CONNECTIONS: usize = 8;
@@ -47,7 +46,7 @@ struct Registry {
 }
 
 impl Recorder {
-    /// Becomes the recorder of this process. What was made before counts for nobody: call it before [`resolver`](crate::resolver).
+    /// Becomes the recorder of this process. What was made before counts for nobody: call it before anything that counts, the resolver first of all.
     ///
     /// # Errors
     /// [`StartError::MetricsTaken`]: the process has one.
@@ -118,16 +117,15 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Opens the port, if the configuration has one. Must be called within a tokio runtime.
+    /// Opens the port. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`StartError`]: the configuration cannot be used, or the port cannot be had.
-    pub fn bind(config: &Config) -> Result<Option<Self>, StartError> {
-        let Some(address) = config.metrics_address().map_err(StartError::Config)? else { return Ok(None) };
+    /// [`StartError::ListenMetrics`].
+    pub fn bind(address: SocketAddr) -> Result<Self, StartError> {
         let fault = |error| StartError::ListenMetrics { address, error };
         let listener = listener::listen(address).map_err(fault)?;
         let address = listener.local_addr().map_err(fault)?;
-        Ok(Some(Self { listener, address, recorder: Recorder::default() }))
+        Ok(Self { listener, address, recorder: Recorder::default() })
     }
 
     /// What it tells.

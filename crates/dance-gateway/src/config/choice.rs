@@ -34,38 +34,6 @@ pub enum ProfileSetting {
     Draft2022,
 }
 
-/// `wildcard-ee`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WildcardSetting {
-    /// A DANE-EE match at a wildcard counts.
-    Accept,
-    /// It counts as no match (SEC-08).
-    Reject,
-}
-
-/// `log-names`: how client names stand in the log (SEC-06).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogNames {
-    /// As they are.
-    Full,
-    /// As a digest under a key that is drawn at start and never leaves the process: equal names can be told, names cannot.
-    Hashed,
-    /// Not at all.
-    Off,
-}
-
-/// `dns.mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DnsMode {
-    /// The gateway validates signatures itself.
-    Validate,
-    /// It believes the resolver's AD bit.
-    Ad,
-}
-
 /// `resumption`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
