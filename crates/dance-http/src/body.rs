@@ -1,7 +1,8 @@
 //! A body that was read in search of a name, and is handed on as it was.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -9,13 +10,16 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use pin_project_lite::pin_project;
 
+use crate::identity::IdentityFields;
 use crate::refusal::Refusal;
 
 pin_project! {
-    /// The request's body as the application gets it: untouched, or read in full and as it was.
+    /// The request's body as the application gets it: untouched, or read in full and as it was; but for trailers that say who the client is,
+    /// since those that come in are nobody's word.
     pub struct CheckedBody<B> {
         #[pin]
         inner: Inner<B>,
+        fields: Arc<IdentityFields>,
     }
 }
 
@@ -50,12 +54,12 @@ where
 }
 
 impl<B> CheckedBody<B> {
-    pub(crate) const fn untouched(body: B) -> Self {
-        Self { inner: Inner::Untouched { body } }
+    pub(crate) const fn untouched(body: B, fields: Arc<IdentityFields>) -> Self {
+        Self { inner: Inner::Untouched { body }, fields }
     }
 
-    pub(crate) fn read(data: Bytes, trailers: Option<HeaderMap>) -> Self {
-        Self { inner: Inner::Read { data: Some(data).filter(|data| !data.is_empty()), trailers } }
+    pub(crate) fn read(data: Bytes, trailers: Option<HeaderMap>, fields: Arc<IdentityFields>) -> Self {
+        Self { inner: Inner::Read { data: Some(data).filter(|data| !data.is_empty()), trailers }, fields }
     }
 }
 
@@ -64,13 +68,21 @@ impl<B: Body<Data = Bytes>> Body for CheckedBody<B> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.project().inner.project() {
-            Projected::Untouched { body } => body.poll_frame(context),
+        let this = self.project();
+        let frame = match this.inner.project() {
+            Projected::Untouched { body } => ready!(body.poll_frame(context)),
             Projected::Read { data, trailers } => {
-                let frame = data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
-                Poll::Ready(frame.map(Ok))
+                data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers)).map(Ok)
             }
-        }
+        };
+        let stripped = |frame: Frame<Bytes>| match frame.into_trailers() {
+            Ok(mut trailers) => {
+                this.fields.strip_trailers(&mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(data) => data,
+        };
+        Poll::Ready(frame.map(|frame| frame.map(stripped)))
     }
 
     fn is_end_stream(&self) -> bool {

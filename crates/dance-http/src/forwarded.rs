@@ -35,7 +35,8 @@ pub enum Dialect {
     /// DER in Base64 (HAProxy, Caddy, Cloudflare, Azure App Service): the end entity. The second field, where there is one, holds the rest
     /// of the chain as certificates that follow upon each other, in one piece of Base64.
     Base64Der,
-    /// `X-Forwarded-Client-Cert` of Envoy: of several elements the last, which our own proxy has appended.
+    /// `X-Forwarded-Client-Cert` of Envoy: of several elements the last, which our own proxy has appended. With `URI` or `DNS` in it, which
+    /// Envoy does not quote, an element must be the only one.
     Xfcc,
     /// Traefik's `X-Forwarded-Tls-Client-Cert`: DER in Base64, the end entity first, joined by commas.
     Traefik,
@@ -236,6 +237,7 @@ fn percent_decode(value: &str) -> Result<Cow<'_, str>, ForwardedError> {
     percent_encoding::percent_decode_str(value).decode_utf8().map_err(|_| ForwardedError::Base64)
 }
 
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
 /// Certificates in PEM, with nothing but line ends between them.
@@ -246,10 +248,11 @@ fn pem(text: &str) -> Result<Vec<Vec<u8>>, ForwardedError> {
         if part.is_empty() {
             continue;
         }
-        let (label, octets) = pem_rfc7468::decode_vec(part.as_bytes()).map_err(|_| ForwardedError::Pem)?;
-        if label != "CERTIFICATE" {
+        // The decoder would read over text before the armour.
+        if !part.starts_with(BEGIN) {
             return Err(ForwardedError::Pem);
         }
+        let (_, octets) = pem_rfc7468::decode_vec(part.as_bytes()).map_err(|_| ForwardedError::Pem)?;
         certificates.push(octets);
     }
     if certificates.is_empty() { Err(ForwardedError::Pem) } else { Ok(certificates) }
@@ -282,6 +285,8 @@ pub enum ForwardedError {
     Base64,
     /// Not PEM of certificates alone.
     Pem,
+    /// An `X-Forwarded-Client-Cert` in which names out of the client's certificate may have become elements or pairs.
+    UnquotedNames,
     /// More certificates than [`MAX_CERTIFICATES`].
     TooMany {
         /// How many.
@@ -315,6 +320,10 @@ impl fmt::Display for ForwardedError {
             ),
             Self::Base64 => f.write_str("expected a forwarded certificate in Base64, found something else"),
             Self::Pem => f.write_str("expected percent-encoded PEM of certificates and nothing else"),
+            Self::UnquotedNames => f.write_str(
+                "expected X-Forwarded-Client-Cert without URI and DNS, into which clients write what they please unless the element is the \
+                 only one and ends with them: have Envoy set cert and chain alone (set_current_client_cert_details)",
+            ),
             Self::TooMany { found } => {
                 write!(f, "expected at most {MAX_CERTIFICATES} forwarded certificates, found {found}")
             }

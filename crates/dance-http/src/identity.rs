@@ -74,26 +74,34 @@ impl IdentityFields {
     /// Those of `headers` that came in from outside and must not reach the application, under any spelling: whatever says who the
     /// client is, and the name that was only asserted.
     pub fn foreign<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a HeaderName> {
-        headers.keys().filter(|name| {
-            let octets = name.as_str().as_bytes();
-            let ours = same(octets, ASSERTED.as_str().as_bytes())
-                || same(octets, self.identity.as_str().as_bytes())
-                || IDENTITY_FIELDS.iter().any(|field| same(octets, field))
-                || self.kept.iter().any(|kept| same(octets, kept.as_str().as_bytes()));
-            ours && !self.kept.contains(name)
-        })
+        headers.keys().filter(|name| self.is_identity(name.as_str().as_bytes()) && !self.kept.contains(name))
     }
 
-    /// Takes off what came in from outside under any spelling, the name that was only asserted too, and says who the client is.
+    /// Takes off what came in from outside under any spelling, the name that was only asserted too, and says who the client is. What
+    /// `Connection` names of it is no longer named there, or the next hop would take off what we say.
     pub fn rewrite(&self, headers: &mut HeaderMap, client: &VerifiedClient) {
         let foreign: Vec<_> = self.foreign(headers).cloned().collect();
         for name in foreign {
             headers.remove(name);
         }
+        retain_tokens(headers, &header::CONNECTION, |token| !self.is_identity(token));
         // Printable ASCII without spaces, so always a value; without one the field stays absent.
         if let Ok(identity) = HeaderValue::from_str(client.identity()) {
             headers.insert(self.identity.clone(), identity);
         }
+    }
+
+    /// Takes off trailers what says who the client is; the balancer says it in headers.
+    pub(crate) fn strip_trailers(&self, trailers: &mut HeaderMap) {
+        remove(trailers, |name| self.is_identity(name.as_str().as_bytes()));
+    }
+
+    /// Whether a field of this name says who the client is, to whatever may read it.
+    fn is_identity(&self, name: &[u8]) -> bool {
+        same(name, ASSERTED.as_str().as_bytes())
+            || same(name, self.identity.as_str().as_bytes())
+            || IDENTITY_FIELDS.iter().any(|field| same(name, field))
+            || self.kept.iter().any(|kept| same(name, kept.as_str().as_bytes()))
     }
 }
 
@@ -185,25 +193,14 @@ impl HeaderRules {
 
     /// Removes from request headers or trailers every field that only the gateway may set.
     pub fn strip(&self, headers: &mut HeaderMap) {
-        if headers.keys().any(|name| self.is_ours(name)) {
-            let ours: Vec<_> = headers.keys().filter(|name| self.is_ours(name)).cloned().collect();
-            for name in ours {
-                headers.remove(name);
-            }
-        }
+        remove(headers, |name| self.is_ours(name));
     }
 
     /// Removes those fields from the announcement of trailers.
     fn strip_announced(&self, headers: &mut HeaderMap) {
-        let header::Entry::Occupied(trailer) = headers.entry(header::TRAILER) else {
-            return;
-        };
-        let passes = |name: &&[u8]| HeaderName::from_bytes(name).is_ok_and(|name| !self.is_ours(&name));
-        let passing: Vec<&[u8]> = trailer.iter().flat_map(tokens).filter(passes).collect();
-        match HeaderValue::from_bytes(&passing.join(&b", "[..])) {
-            Ok(names) if !names.is_empty() => headers.insert(header::TRAILER, names),
-            _ => headers.remove(header::TRAILER),
-        };
+        retain_tokens(headers, &header::TRAILER, |token| {
+            HeaderName::from_bytes(token).is_ok_and(|name| !self.is_ours(&name))
+        });
     }
 
     /// Makes the headers of a response those that the client may see: hop-by-hop fields go, and a response that varies by identity
@@ -269,6 +266,26 @@ fn take_hop_by_hop(headers: &mut HeaderMap) -> Upgrade {
         headers.remove(name);
     }
     upgrade
+}
+
+/// Removes the fields whose name is `unwanted`.
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<_> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Leaves those members of a list that are `wanted`, and the field as it is if all are.
+fn retain_tokens(headers: &mut HeaderMap, field: &HeaderName, wanted: impl Fn(&[u8]) -> bool) {
+    if headers.get_all(field).iter().flat_map(tokens).all(&wanted) {
+        return;
+    }
+    let left: Vec<&[u8]> = headers.get_all(field).iter().flat_map(tokens).filter(|token| wanted(token)).collect();
+    match HeaderValue::from_bytes(&left.join(&b", "[..])) {
+        Ok(value) if !left.is_empty() => headers.insert(field, value),
+        _ => headers.remove(field),
+    };
 }
 
 /// The comma-separated members of a field value, without the white space around them.

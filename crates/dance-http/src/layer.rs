@@ -108,7 +108,7 @@ where
         let mut inner = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
             let (start, peer) = (Instant::now(), request.extensions().get().copied());
-            let (checked, request) = check(&checker, request, peer).await;
+            let (checked, request) = check(&checker, &fields, request, peer).await;
             checker.tell(&CheckEvent { peer, checked: &checked, elapsed: start.elapsed() });
             match (checked.outcome, request) {
                 (Ok(client), Some(mut request)) => {
@@ -128,6 +128,7 @@ where
 /// The check, and the request with its body as it was; without it where nobody will want it any more.
 async fn check<S, B>(
     checker: &Checker<S>,
+    fields: &Arc<IdentityFields>,
     request: Request<B>,
     peer: Option<Peer>,
 ) -> (Checked, Option<Request<CheckedBody<B>>>)
@@ -143,14 +144,14 @@ where
     };
     if begun.body().is_none() {
         let checked = checker.finish(begun, None).await;
-        return (checked, Some(Request::from_parts(parts, CheckedBody::untouched(body))));
+        return (checked, Some(Request::from_parts(parts, CheckedBody::untouched(body, Arc::clone(fields)))));
     }
     let (data, trailers) = match body::read_body(body, checker.rules().body_limit).await {
         Ok(read) => read,
         Err(refusal) => return (Checked::refused(refusal), None),
     };
     let checked = checker.finish(begun, Some(&data)).await;
-    (checked, Some(Request::from_parts(parts, CheckedBody::read(data, trailers))))
+    (checked, Some(Request::from_parts(parts, CheckedBody::read(data, trailers, Arc::clone(fields)))))
 }
 
 /// What an application answers to an authenticated client is for that client, unless the application says otherwise (HTTP-15).

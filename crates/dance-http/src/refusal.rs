@@ -77,8 +77,7 @@ impl Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match status {
             StatusCode::UNAUTHORIZED => {
-                let challenge = HeaderValue::try_from(format!("DANE-TLS realm=\"{}\"", rules.realm));
-                headers.insert(WWW_AUTHENTICATE, challenge.unwrap_or(HeaderValue::from_static("DANE-TLS")));
+                headers.insert(WWW_AUTHENTICATE, challenge(&rules.realm));
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER_FIELD, HeaderValue::from(RETRY_AFTER));
@@ -115,6 +114,19 @@ impl Refusal {
             Self::Decided(reason) => reason.code(),
         }
     }
+}
+
+/// The challenge of 401 (RFC 9110 section 11.6.1), by a scheme of our own, since no registered one fits (requirements 6.4).
+fn challenge(realm: &str) -> HeaderValue {
+    let mut text = String::from("DANE-TLS realm=\"");
+    for character in realm.chars() {
+        if matches!(character, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text.push('"');
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("DANE-TLS"))
 }
 
 /// 403 for a name that may not come in, 503 for what another try may mend, 401 for everything else: who the client is, is not established.

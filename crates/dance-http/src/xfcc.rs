@@ -1,4 +1,9 @@
 //! Envoy's `X-Forwarded-Client-Cert`: elements joined by commas, each of pairs joined by semicolons, values bare or quoted.
+//!
+//! Whoever may come in chooses much of what stands here: where Envoy appends, the elements before its own; and in its own the names of
+//! a certificate that nobody has issued. Envoy escapes quotes in `Subject` but writes `URI` and `DNS` as the certificate has them, commas
+//! and semicolons included. So every value of every element is read strictly, or a quote that one element leaves open could end in
+//! another; and where a name may have become syntax, nothing is read at all.
 
 use std::borrow::Cow;
 
@@ -9,29 +14,60 @@ const MALFORMED: ForwardedError = ForwardedError::Syntax { dialect: Dialect::Xfc
 /// The percent-encoded PEM of the last element: `Chain`, which begins with the end entity, or where it has none `Cert`. Where it has both,
 /// the chain must begin with the certificate.
 pub(crate) fn certificates(value: &str) -> Result<Cow<'_, str>, ForwardedError> {
-    let mut certificate = None;
-    let mut chain = None;
-    for pair in split(last_element(value)?, ';') {
-        let pair = pair?;
-        let (key, value) = pair.split_once('=').ok_or(MALFORMED)?;
-        let place = match key.trim_ascii() {
-            key if key.eq_ignore_ascii_case("cert") => &mut certificate,
-            key if key.eq_ignore_ascii_case("chain") => &mut chain,
-            _ => continue,
-        };
-        if place.replace(unquote(value.trim_ascii())?).is_some() {
-            return Err(MALFORMED);
-        }
+    let mut last = Element::default();
+    let (mut elements, mut names) = (0, false);
+    for element in split(value, ',') {
+        last = Element::read(element?)?;
+        elements += 1;
+        names |= last.names;
     }
-    match (certificate, chain) {
+    if names && elements > 1 {
+        return Err(ForwardedError::UnquotedNames);
+    }
+    match (last.certificate, last.chain) {
         (Some(certificate), Some(chain)) if chain.starts_with(certificate.trim_end_matches("%0A")) => Ok(chain),
         (Some(_), Some(_)) | (None, None) => Err(MALFORMED),
         (Some(one), None) | (None, Some(one)) => Ok(one),
     }
 }
 
-fn last_element(value: &str) -> Result<&str, ForwardedError> {
-    split(value, ',').last().unwrap_or(Err(MALFORMED))
+/// What one proxy has written.
+#[derive(Default)]
+struct Element<'a> {
+    certificate: Option<Cow<'a, str>>,
+    chain: Option<Cow<'a, str>>,
+    /// It holds names as the certificate has them.
+    names: bool,
+}
+
+impl<'a> Element<'a> {
+    fn read(text: &'a str) -> Result<Self, ForwardedError> {
+        let mut element = Self::default();
+        for pair in split(text, ';') {
+            let (key, value) = pair?.split_once('=').ok_or(MALFORMED)?;
+            let value = unquote(value.trim_ascii())?;
+            let is = |name: &str| key.trim_ascii().eq_ignore_ascii_case(name);
+            if is("uri") || is("dns") {
+                element.names = true;
+                continue;
+            }
+            // Envoy writes nothing behind these names, so a name has.
+            if element.names {
+                return Err(ForwardedError::UnquotedNames);
+            }
+            let place = if is("cert") {
+                &mut element.certificate
+            } else if is("chain") {
+                &mut element.chain
+            } else {
+                continue;
+            };
+            if place.replace(value).is_some() {
+                return Err(MALFORMED);
+            }
+        }
+        Ok(element)
+    }
 }
 
 /// The parts between separators that stand outside quotes. An error for a quote that is not closed.

@@ -106,6 +106,10 @@ fn escaped_pem() {
     for text in [
         format!("{LEAF_PEM}garbage"),
         format!("garbage{LEAF_PEM}"),
+        format!("garbage\n{LEAF_PEM}"),
+        format!("{LEAF_PEM}garbage\n{INTER_PEM}"),
+        format!("{LEAF_PEM}{INTER_PEM}garbage\n"),
+        LEAF_PEM.replacen("-----\n", "-----\nProc-Type: 4,ENCRYPTED\n\n", 1),
         LEAF_PEM.replace("BEGIN CERTIFICATE", "BEGIN PRIVATE KEY").replace("END CERTIFICATE", "END PRIVATE KEY"),
         LEAF_PEM.replace("END CERTIFICATE", "END SOMETHING"),
         LEAF_PEM.replacen('M', "*", 1),
@@ -164,6 +168,119 @@ fn envoys_elements() {
         format!("Cert=\"{leaf}\\"),
     ] {
         assert!(matches!(one(&by, &value), Err(ForwardedError::Syntax { .. })), "{value}: {:?}", one(&by, &value));
+    }
+}
+
+// HTTP-14: what a client can put into Envoy's field without being Envoy: elements of its own in front, and the names in its certificate,
+// which Envoy writes as they are. Its key is the leaf's; the intermediate is the certificate of somebody else.
+#[test]
+fn envoys_element_is_not_the_clients_to_write() {
+    let by = ForwardedBy::new(Dialect::Xfcc, HeaderName::from_static("x-forwarded-client-cert"));
+    let (ours, stolen) = (escaped(LEAF_PEM), escaped(INTER_PEM));
+    let syntax = Err(ForwardedError::Syntax { dialect: Dialect::Xfcc });
+    let names = Err(ForwardedError::UnquotedNames);
+    // The quote that is open swallows what follows, and the one in the client's own subject closes it again.
+    let swallowing =
+        |subject: &str| format!("Cert=\"{stolen}\";x=\",By=spiffe://a/b;Hash=00;Cert=\"{ours}\";Subject=\"{subject}\"");
+    for (value, expected) in [
+        (swallowing("CN=a\\\"b"), syntax.clone()),
+        (swallowing("CN=a\\\"b\\\"c"), syntax.clone()),
+        (swallowing(""), syntax.clone()),
+        (format!("Cert=\"{stolen}\";x=\"\\,Hash=00;Cert=\"{ours}\";Subject=\"CN=a\\\"b\""), syntax.clone()),
+        (format!("Cert=\"{stolen}\";x=\",Hash=00;Cert=\"{ours}\""), syntax.clone()),
+        // Names that begin an element or a pair of their own.
+        (format!("Hash=00;Cert=\"{ours}\";URI=a,Hash=00;Cert=\"{stolen}\""), names.clone()),
+        (format!("Hash=00;Cert=\"{ours}\";DNS=a,Cert=\"{stolen}\""), names.clone()),
+        (format!("Hash=00;Cert=\"{ours}\";URI=,Cert=\"{stolen}\";URI="), names.clone()),
+        (format!("Hash=00;Cert=\"{ours}\";URI=a;Cert=\"{stolen}\""), names.clone()),
+        (format!("Hash=00;Cert=\"{ours}\";URI=a;Chain=\"{ours}{stolen}\""), names.clone()),
+        (format!("Hash=00;URI=a;Cert=\"{stolen}\""), names),
+        (format!("Hash=00;Chain=\"{ours}\";Cert=\"{stolen}\""), syntax.clone()),
+        (format!("Hash=00;Cert=\"{ours}\";cert=\"{stolen}\""), syntax.clone()),
+        (format!("Hash=00;Cert=\"{ours}\"x"), syntax.clone()),
+        (format!("Hash=0\"0;Cert=\"{ours}\";x=\""), syntax),
+    ] {
+        assert_eq!(one(&by, &value), expected, "{value}");
+    }
+    // Beside them what Envoy writes where nobody plays with it.
+    for value in [
+        format!("Cert=\"{stolen}\";x=y,By=spiffe://a/b;Hash=00;Cert=\"{ours}\";Subject=\"CN=a\\\"b\""),
+        format!("Hash=00;Cert=\"{ours}\";Chain=\"{ours}\";Subject=\"\";URI=;DNS=a.example;DNS=b.example"),
+    ] {
+        assert_eq!(one(&by, &value), chain(&[LEAF]), "{value}");
+    }
+}
+
+// HTTP-13, HTTP-14: what is written in one dialect is nothing in another, so that a field that the balancer lets through does not count.
+#[test]
+fn dialects_do_not_mix() {
+    let base64 = BASE64.encode(LEAF);
+    let written = [
+        (Dialect::Rfc9440, format!(":{base64}:")),
+        (Dialect::EscapedPem, escaped(LEAF_PEM)),
+        (Dialect::Base64Der, base64.clone()),
+        (Dialect::Xfcc, format!("Hash=00;Cert=\"{}\"", escaped(LEAF_PEM))),
+        (Dialect::Traefik, format!("{base64},{base64}")),
+        // Of one certificate it is the same.
+        (Dialect::Traefik, base64),
+    ];
+    for (dialect, value) in &written {
+        for read_as in Dialect::ALL {
+            let found = one(&ForwardedBy::new(read_as, FIELD), value);
+            let one_text = |dialect| matches!(dialect, Dialect::Base64Der | Dialect::Traefik);
+            let same = read_as == *dialect || (one_text(*dialect) && one_text(read_as) && !value.contains(','));
+            assert_eq!(found.is_ok(), same, "{dialect:?} read as {read_as:?}: {found:?}");
+        }
+    }
+}
+
+// HTTP-13: one way to write it, but for RFC 9440, where RFC 9651 section 4.2.7 has parsers take what lacks padding.
+#[test]
+fn base64_in_other_ways() {
+    let base64 = BASE64.encode(LEAF);
+    assert!(base64.ends_with('=') && base64.contains('+') && base64.contains('/'));
+    let unpadded = base64.trim_end_matches('=');
+    // The bits beyond the last octet, which are to be 0.
+    let last = unpadded.chars().last().unwrap();
+    let stray = format!("{}{}=", &unpadded[..unpadded.len() - 1], char::from(last as u8 + 1));
+    let spaced = format!("{} {}", &base64[..64], &base64[64..]);
+    let url = base64.replace('+', "-").replace('/', "_");
+    let form_decoded = base64.replace('+', " ");
+    for dialect in [Dialect::Base64Der, Dialect::Traefik] {
+        let by = ForwardedBy::new(dialect, FIELD);
+        assert_eq!(one(&by, &base64), chain(&[LEAF]));
+        for value in [unpadded, &stray, &spaced, &url, &form_decoded, &format!("{base64}=")] {
+            assert_eq!(one(&by, value), Err(ForwardedError::Base64), "{dialect:?} {value}");
+        }
+    }
+    let by = ForwardedBy::rfc9440();
+    for value in [unpadded, &stray] {
+        assert_eq!(one(&by, &format!(":{value}:")), chain(&[LEAF]), "{value}");
+    }
+    for value in [&spaced, &url, &form_decoded] {
+        assert!(one(&by, &format!(":{value}:")).is_err(), "{value}");
+    }
+}
+
+// HTTP-17: where a certificate should be, a bare public key is none.
+#[test]
+fn a_raw_public_key_is_no_certificate() {
+    const KEY: &[u8] = include_bytes!("../../../spec/vectors/keys/leaf.spki.der");
+    let base64 = BASE64.encode(KEY);
+    let pem = |label: &str| escaped(&format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n"));
+    for (dialect, value) in [
+        (Dialect::Rfc9440, format!(":{base64}:")),
+        (Dialect::EscapedPem, pem("CERTIFICATE")),
+        (Dialect::EscapedPem, pem("PUBLIC KEY")),
+        (Dialect::Base64Der, base64.clone()),
+        (Dialect::Xfcc, format!("Cert=\"{}\"", pem("CERTIFICATE"))),
+        (Dialect::Traefik, base64.clone()),
+    ] {
+        let found = one(&ForwardedBy::new(dialect, FIELD), &value);
+        assert!(
+            matches!(found, Err(ForwardedError::Pem | ForwardedError::NotACertificate { position: 0 })),
+            "{dialect:?}: {found:?}"
+        );
     }
 }
 
