@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dance_core::CertificateDer;
+use dance_core::matching::Credential;
+use dance_core::reason::Reason;
 use dance_core::verdict::{Decision, Verdict};
 use dance_resolver::{Evidence, TlsaSource};
 use dance_tls::{Accepted, Resumed, TlsStream};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::listener::Core;
+use crate::listener::{Clients, Core};
 use crate::log::{Outcome, VerdictEvent};
 use crate::standing::Known;
 
@@ -29,10 +31,9 @@ pub(crate) struct Admitted {
 pub(crate) enum Who {
     /// DANE says who.
     Known(Known),
-    /// It did not ask for DANE, and an ordinary CA knows it by the first of these certificates, which is told alone.
+    /// DANE does not. These certificates of its, the end entity's first, are told to the application: those that it has shown, where
+    /// all are forwarded; the one that an ordinary CA knows, of a client that did not ask for DANE; or none, and then nobody says.
     Holder(Vec<CertificateDer<'static>>),
-    /// Nobody says.
-    Anybody,
 }
 
 /// The handshake of a connection that was accepted at `start`, the verdict, and what follows from it.
@@ -72,48 +73,62 @@ pub(crate) async fn admit<S: TlsaSource>(
             return None;
         }
     };
+    // From here on the client has proven possession of the key in whatever it has shown.
     let presented = Arc::clone(pending.presented());
-    let decided = tokio::select! {
-        biased;
-        verified = core.verifier.verify(&presented, peer.ip()) => Ok(verified),
-        () = pending.closed() => Err(Outcome::ClientGone),
-        () = sleep_until(deadline) => Err(Outcome::HandshakeTimeout),
-    };
-    let verified = match decided {
-        Ok(verified) => verified,
-        Err(outcome) => {
-            core.tell(&event(outcome));
-            // Without a decision, dropping the pending client refuses it.
-            return None;
+    let (verdict, asked, certificates) = match &core.clients {
+        // It was asked for a certificate and for no name, so there is nothing to decide.
+        Clients::Forward => {
+            let certificates = match &presented.credential {
+                Some(Credential::X509(chain)) => chain.clone(),
+                Some(Credential::RawPublicKey(_)) | None => Vec::new(),
+            };
+            core.tell(&event(Outcome::Forwarded { certificates: certificates.len() }));
+            (Verdict::NotDane(Reason::NoClientName), None, certificates)
         }
-    };
-    let asked = verified.trace.as_ref().is_some_and(|trace| !trace.from_cache).then(Instant::now);
-    // Who asked for DANE and failed is anonymous, whatever its certificate is good for elsewhere.
-    let ordinary = match &verified.decision.verdict {
-        Verdict::NotDane(_) => core.client_ca.judge(&presented, core.verifier.now()),
-        Verdict::Authenticated(_) | Verdict::Unauthenticated(_) | Verdict::Abort(_) => None,
-    };
-    let told = VerdictEvent {
-        certificate: ordinary.map(|judged| judged.map(drop)),
-        trace: verified.trace,
-        ..event(Outcome::Decided(verified.decision))
-    };
-    core.tell(&told);
-    let Outcome::Decided(decision) = told.outcome else {
-        return None;
+        Clients::Dane(dane) => {
+            let decided = tokio::select! {
+                biased;
+                verified = dane.verifier.verify(&presented, peer.ip()) => Ok(verified),
+                () = pending.closed() => Err(Outcome::ClientGone),
+                () = sleep_until(deadline) => Err(Outcome::HandshakeTimeout),
+            };
+            let verified = match decided {
+                Ok(verified) => verified,
+                Err(outcome) => {
+                    core.tell(&event(outcome));
+                    // Without a decision, dropping the pending client refuses it.
+                    return None;
+                }
+            };
+            let asked = verified.trace.as_ref().is_some_and(|trace| !trace.from_cache).then(Instant::now);
+            // Who asked for DANE and failed is anonymous, whatever its certificate is good for elsewhere.
+            let ordinary = match &verified.decision.verdict {
+                Verdict::NotDane(_) => dane.client_ca.judge(&presented, dane.verifier.now()),
+                Verdict::Authenticated(_) | Verdict::Unauthenticated(_) | Verdict::Abort(_) => None,
+            };
+            let told = VerdictEvent {
+                certificate: ordinary.map(|judged| judged.map(drop)),
+                trace: verified.trace,
+                ..event(Outcome::Decided(verified.decision))
+            };
+            core.tell(&told);
+            let Outcome::Decided(decision) = told.outcome else {
+                return None;
+            };
+            (decision.verdict, asked, ordinary.and_then(Result::ok).cloned().into_iter().collect())
+        }
     };
     let h2 = pending.alpn() == Some(H2);
-    let Resumed::Open(tls) = pending.resume(&decision.verdict).await else {
+    let Resumed::Open(tls) = pending.resume(&verdict).await else {
         return None;
     };
-    let who = match (decision.verdict, ordinary) {
-        (Verdict::Authenticated(client), _) => {
+    let who = match verdict {
+        Verdict::Authenticated(client) => {
             Who::Known(Known { client: Box::new(client), evidence: Evidence::Presented(presented), asked })
         }
-        (Verdict::NotDane(_), Some(Ok(certificate))) => Who::Holder(vec![certificate.clone()]),
-        (Verdict::NotDane(_), Some(Err(_)) | None) | (Verdict::Unauthenticated(_), _) => Who::Anybody,
+        Verdict::NotDane(_) | Verdict::Unauthenticated(_) => Who::Holder(certificates),
         // An aborted client is never handed out; if it were, it would go no further.
-        (Verdict::Abort(_), _) => return None,
+        Verdict::Abort(_) => return None,
     };
     Some(Admitted { tls, who, h2 })
 }

@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::origin::Origin;
 
-pub use choice::{ExtensionTypeSetting, OnLookupFailureSetting, PolicySetting, ProfileSetting, ResumptionSetting};
+pub use choice::{
+    ClientCertificates, ExtensionTypeSetting, OnLookupFailureSetting, PolicySetting, ProfileSetting, ResumptionSetting,
+};
 pub use dance_daemon::Span;
 pub use dance_daemon::dns::{DnsConfig, DnsMode, LimitsConfig};
 pub use dance_daemon::settings::{LogNames, WildcardSetting};
@@ -40,6 +42,7 @@ pub struct Config {
     pub unsafe_origin: bool,
     pub server_names: Vec<String>,
 
+    pub client_certificates: ClientCertificates,
     pub allow: Vec<String>,
     pub policy: PolicySetting,
     pub on_lookup_failure: OnLookupFailureSetting,
@@ -73,6 +76,7 @@ pub struct Config {
     pub max_origin_connections: usize,
     pub max_streams: u32,
     pub max_header_bytes: usize,
+    pub max_certificate_bytes: usize,
 
     pub dns: DnsConfig,
     pub limits: LimitsConfig,
@@ -87,6 +91,7 @@ impl Default for Config {
             origin: None,
             unsafe_origin: false,
             server_names: Vec::new(),
+            client_certificates: ClientCertificates::Dane,
             allow: Vec::new(),
             policy: PolicySetting::Require,
             on_lookup_failure: OnLookupFailureSetting::Abort,
@@ -117,6 +122,7 @@ impl Default for Config {
             max_origin_connections: 1024,
             max_streams: 100,
             max_header_bytes: 32 * 1024,
+            max_certificate_bytes: 16 * 1024,
             dns: DnsConfig::default(),
             limits: LimitsConfig::default(),
         }
@@ -157,6 +163,21 @@ impl Config {
         if !self.unsafe_origin && !origin.is_local() {
             return Err(ConfigError::OriginNotLocal { origin: origin.clone() });
         }
+        let dane = match self.client_certificates {
+            ClientCertificates::Dane => Some(self.check_dane()?),
+            ClientCertificates::Forward => {
+                self.check_forward()?;
+                None
+            }
+        };
+        self.metrics_address()?;
+        self.check_ranges()?;
+        let header = settings::identity_header(&self.header)?;
+        Ok(Checked { certificate, key, origin, dane, header })
+    }
+
+    /// What finding out who clients are needs.
+    fn check_dane(&self) -> Result<CheckedDane, ConfigError> {
         let allow_list = settings::allow_list(&self.allow)?;
         let service_label = settings::service_label(self.service_label.as_deref())?;
         match (self.profile, self.policy) {
@@ -171,10 +192,33 @@ impl Config {
         }
         self.dns.check()?;
         self.limits.check()?;
-        self.metrics_address()?;
-        self.check_ranges()?;
-        let header = settings::identity_header(&self.header)?;
-        Ok(Checked { certificate, key, origin, allow_list, service_label, header })
+        Ok(CheckedDane { allow_list, service_label })
+    }
+
+    /// Finding out who clients are is the application's here. A setting about that says that somebody counts on it.
+    fn check_forward(&self) -> Result<(), ConfigError> {
+        let unset = Self::default();
+        let set = [
+            ("allow", !self.allow.is_empty()),
+            ("policy", self.policy != unset.policy),
+            ("on-lookup-failure", self.on_lookup_failure != unset.on_lookup_failure),
+            ("profile", self.profile != unset.profile),
+            ("extension-type", self.extension_type != unset.extension_type),
+            ("service-label", self.service_label.is_some()),
+            ("derive-without-signal", self.derive_without_signal),
+            ("user-mode", self.user_mode),
+            ("wildcard-ee", self.wildcard_ee != unset.wildcard_ee),
+            ("pkix-roots", self.pkix_roots.is_some()),
+            ("client-ca", self.client_ca.is_some()),
+            ("resumption", self.resumption != unset.resumption),
+            ("header", self.header != unset.header),
+            ("dns", self.dns != unset.dns),
+            ("limits", self.limits != unset.limits),
+        ];
+        match set.into_iter().find(|(_, set)| *set) {
+            Some((key, _)) => Err(ConfigError::Forwarding { key }),
+            None => Ok(()),
+        }
     }
 
     /// Where to tell what is counted.
@@ -200,6 +244,7 @@ impl Config {
             ("max-origin-connections", self.max_origin_connections, 1, MAX_COUNT),
             ("max-streams", self.max_streams as usize, 1, 10_000),
             ("max-header-bytes", self.max_header_bytes, 8 * 1024, 1024 * 1024),
+            ("max-certificate-bytes", self.max_certificate_bytes, 1024, 128 * 1024),
         ])
     }
 
@@ -247,12 +292,19 @@ pub struct Checked<'a> {
     pub key: &'a Path,
     /// The web application.
     pub origin: &'a Origin,
+    /// How to find out who clients are; `None` if certificates are forwarded.
+    pub dane: Option<CheckedDane>,
+    /// The field that tells the web application who connected.
+    pub header: HeaderName,
+}
+
+/// The part of it that there is with `client-certificates = "dane"`.
+#[derive(Clone, Debug)]
+pub struct CheckedDane {
     /// Who may be looked up; never empty.
     pub allow_list: AllowList,
     /// The listener's service.
     pub service_label: Option<ServiceLabel>,
-    /// The field that tells the web application who connected.
-    pub header: HeaderName,
 }
 
 #[cfg(test)]

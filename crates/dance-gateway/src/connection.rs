@@ -61,18 +61,21 @@ pub(crate) async fn serve<S: TlsaSource + 'static>(
     let headers = match &who {
         Who::Known(known) => PeerHeaders::new(peer.ip(), Some(&known.client)),
         Who::Holder(certificates) => PeerHeaders::with_certificates(peer.ip(), certificates),
-        Who::Anybody => PeerHeaders::new(peer.ip(), None),
     };
     // Core gives out no identity that could not stand in a header; without it the connection must not go on.
     let headers = match headers {
         Ok(headers) => headers,
         Err(error) => return tracing::error!(%peer, %error, "an identity that no header can hold"),
     };
+    let (octets, most) = (headers.certificate_octets(), core.shared.max_certificate_octets);
+    if octets > most {
+        tracing::info!(%peer, octets, most, "certificates too long for the application: its requests are answered 431");
+    }
     let session = Arc::new(Session::new(Arc::clone(&core.shared), headers));
     let limits = core.limits;
     let vigil = match who {
         Who::Known(known) => standing::vigil(core, known, peer, accepted),
-        Who::Holder(_) | Who::Anybody => Vigil::over_nobody(),
+        Who::Holder(_) => Vigil::over_nobody(),
     };
     let ends = Ends { phase, vigil };
     if h2 {

@@ -22,24 +22,37 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// Called with every verdict.
 pub(crate) type Observer = Arc<dyn Fn(&VerdictEvent) + Send + Sync>;
 
+/// What the gateway finds out about its clients.
+pub(crate) enum Clients<S> {
+    /// Who they are.
+    Dane(Dane<S>),
+    /// What certificates they hold.
+    Forward,
+}
+
+/// What it takes to find out who clients are.
+pub(crate) struct Dane<S> {
+    pub(crate) verifier: Arc<Verifier<S>>,
+    pub(crate) client_ca: ClientCa,
+    pub(crate) services: Services,
+}
+
 /// What every connection needs until its verdict.
 pub(crate) struct Core<S> {
     pub(crate) acceptor: Acceptor,
-    pub(crate) verifier: Arc<Verifier<S>>,
+    pub(crate) clients: Clients<S>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
     pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) names: Names,
-    pub(crate) client_ca: ClientCa,
-    pub(crate) services: Services,
     pub(crate) observer: Option<Observer>,
 }
 
 impl<S> Core<S> {
     /// Logs an event, with a warning where it gives cause for one, and shows it to the observer.
     pub(crate) fn tell(&self, event: &VerdictEvent) {
-        if let Some(client) = event.client()
-            && let Some(shared) = self.services.note(client)
+        if let (Clients::Dane(dane), Some(client)) = (&self.clients, event.client())
+            && let Some(shared) = dane.services.note(client)
         {
             self.names.warn_shared(client, &shared);
         }

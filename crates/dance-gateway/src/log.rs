@@ -36,6 +36,11 @@ pub enum Outcome {
     /// Long after, and well until then: the answer that the client's name rested on has run out, and no other confirms it. The
     /// connection is closed (requirements 4.2 step 18).
     Withdrawn(Decision),
+    /// Without: the gateway forwards certificates, and this client has shown so many (requirements 6.2).
+    Forwarded {
+        /// Of its chain; 0 if it has shown none.
+        certificates: usize,
+    },
     /// TLS came to nothing before there was anything to decide about.
     HandshakeFailed(AcceptError),
     /// It took longer than `handshake-timeout`.
@@ -59,6 +64,7 @@ impl VerdictEvent {
             },
             Outcome::Resumed(_) => "resumed",
             Outcome::Withdrawn(_) => "withdrawn",
+            Outcome::Forwarded { .. } => "forwarded",
             Outcome::HandshakeFailed(AcceptError::Refused(_)) => "refused",
             Outcome::HandshakeFailed(_) => "handshake-failed",
             Outcome::HandshakeTimeout => "handshake-timeout",
@@ -75,7 +81,8 @@ impl VerdictEvent {
                 decision.verdict.reason()
             }
             Outcome::HandshakeFailed(AcceptError::Refused(reason)) => Some(*reason),
-            Outcome::HandshakeFailed(_)
+            Outcome::Forwarded { .. }
+            | Outcome::HandshakeFailed(_)
             | Outcome::HandshakeTimeout
             | Outcome::ClientGone
             | Outcome::TooManyHandshakes => None,
@@ -96,7 +103,8 @@ impl VerdictEvent {
     pub const fn decision(&self) -> Option<&Decision> {
         match &self.outcome {
             Outcome::Decided(decision) | Outcome::Resumed(decision) | Outcome::Withdrawn(decision) => Some(decision),
-            Outcome::HandshakeFailed(_)
+            Outcome::Forwarded { .. }
+            | Outcome::HandshakeFailed(_)
             | Outcome::HandshakeTimeout
             | Outcome::ClientGone
             | Outcome::TooManyHandshakes => None,
@@ -119,6 +127,10 @@ pub(crate) fn write(names: &Names, event: &VerdictEvent) {
     let words = event.trace.as_ref().filter(|_| names.in_full());
     let dns = words.and_then(|trace| trace.detail.as_ref()).map(ToString::to_string);
     let certificate = event.certificate.map(|judged| judged.err().map_or("accepted", PathError::code));
+    let certificates = match &event.outcome {
+        Outcome::Forwarded { certificates } => Some(certificates),
+        _ => None,
+    };
     let tls = match &event.outcome {
         Outcome::HandshakeFailed(error) => Some(error.to_string()),
         _ => None,
@@ -133,6 +145,7 @@ pub(crate) fn write(names: &Names, event: &VerdictEvent) {
                     owner_name = owner_name.as_deref(),
                     identity = identity.as_deref(),
                     certificate,
+                    certificates,
                     matched,
                     records,
                     dns,

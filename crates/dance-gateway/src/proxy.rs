@@ -23,6 +23,8 @@ use dance_http::identity::{HeaderRules, PeerHeaders, Upgrade};
 pub(crate) struct Shared {
     pub(crate) rules: HeaderRules,
     pub(crate) upstream: Upstream,
+    /// Of `Client-Cert` and `Client-Cert-Chain` together (HTTP-19).
+    pub(crate) max_certificate_octets: usize,
     /// Lower case; empty admits any (HTTP-06).
     pub(crate) server_names: HashSet<String>,
 }
@@ -156,6 +158,10 @@ impl Session {
     ) -> Result<Response<ResponseBody>, StatusCode> {
         if self.is_withdrawn() {
             return Err(StatusCode::MISDIRECTED_REQUEST);
+        }
+        // Part of what was shown would be a chain without its end or a client without certificate: that is for nobody to judge.
+        if self.peer.certificate_octets() > self.shared.max_certificate_octets {
+            return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         }
         let (mut parts, body) = request.into_parts();
         let version = parts.version;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use dance_core::UnixTime;
 use dance_core::reason::Reason;
 use dance_core::verdict::{Decision, Verdict, VerifiedClient};
-use dance_resolver::{Evidence, TlsaSource, Trace, Verified};
+use dance_resolver::{Evidence, TlsaSource, Trace, Verified, Verifier};
 use tokio::time::Instant;
 
-use crate::listener::Core;
+use crate::listener::{Clients, Core};
 use crate::log::{Outcome, VerdictEvent};
 use crate::recheck::{Recheck, Refusal, Vigil, watch};
 
@@ -28,8 +28,12 @@ pub(crate) fn vigil<S: TlsaSource + 'static>(
     peer: SocketAddr,
     accepted: Instant,
 ) -> Vigil {
+    let Clients::Dane(dane) = &core.clients else {
+        // Where nobody is asked for a name, nobody is known by one.
+        return Vigil::over(async {});
+    };
     let (until, asked) = (known.client.valid_until(), known.asked);
-    let standing = Standing { core: Arc::clone(&core), known, peer };
+    let standing = Standing { verifier: Arc::clone(&dane.verifier), known, peer };
     Vigil::over(async move {
         let Lost { decision, trace } = watch(standing, until, asked).await;
         let outcome = Outcome::Withdrawn(decision);
@@ -38,7 +42,7 @@ pub(crate) fn vigil<S: TlsaSource + 'static>(
 }
 
 struct Standing<S> {
-    core: Arc<Core<S>>,
+    verifier: Arc<Verifier<S>>,
     known: Known,
     peer: SocketAddr,
 }
@@ -59,11 +63,11 @@ impl<S: TlsaSource> Recheck for Standing<S> {
     type Refusal = Lost;
 
     fn now(&self) -> UnixTime {
-        self.core.verifier.now()
+        self.verifier.now()
     }
 
     async fn recheck(&mut self) -> Result<UnixTime, Lost> {
-        let Verified { decision, trace } = self.core.verifier.recheck(&self.known.evidence, self.peer.ip()).await;
+        let Verified { decision, trace } = self.verifier.recheck(&self.known.evidence, self.peer.ip()).await;
         match decision.verdict {
             Verdict::Authenticated(client) if client.identity() == self.known.client.identity() => {
                 tracing::debug!(peer = %self.peer, until = client.valid_until().as_secs(), "client confirmed");

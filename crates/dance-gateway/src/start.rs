@@ -14,14 +14,14 @@ use dance_daemon::log::Names;
 use dance_daemon::services::Services;
 use dance_daemon::settings::roots;
 use dance_resolver::{Clock, MAX_SOCKETS, Resolver, TlsaSource, Verifier};
-use dance_tls::{Acceptor, CertifiedKey, CredentialError, Resumption, ServerConfig};
+use dance_tls::{Acceptor, CertifiedKey, CredentialError, DaneMode, Resumption, ServerConfig};
 use tokio::net::TcpListener;
 
 use crate::admission::H2;
-use crate::config::{Config, ConfigError, ResumptionSetting};
+use crate::config::{CheckedDane, Config, ConfigError, ResumptionSetting};
 use crate::connection::Limits;
 use crate::handshakes::Handshakes;
-use crate::listener::{self, Core};
+use crate::listener::{self, Clients, Core, Dane};
 use crate::log::VerdictEvent;
 use crate::ordinary::ClientCa;
 use crate::proxy::{Shared, server_name};
@@ -48,8 +48,19 @@ pub struct Gateway<S> {
     drain: Duration,
 }
 
+impl Gateway<Resolver> {
+    /// As [`bind`](Self::bind), with the resolver that the configuration describes, if it needs one.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn from_config(config: &Config) -> Result<Self, StartError> {
+        Self::assemble(config, || resolver(config), Clock::default())
+    }
+}
+
 impl<S: TlsaSource + 'static> Gateway<S> {
-    /// Reads and checks everything, and opens the listening socket last. Must be called within a tokio runtime.
+    /// Reads and checks everything, and opens the listening socket last. Must be called within a tokio runtime. Where certificates are
+    /// forwarded, nobody is looked up, and `source` is dropped.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left half-started.
@@ -62,43 +73,40 @@ impl<S: TlsaSource + 'static> Gateway<S> {
     /// # Errors
     /// As [`bind`](Self::bind).
     pub fn bind_with_clock(config: &Config, source: S, clock: Clock) -> Result<Self, StartError> {
+        Self::assemble(config, || Ok(source), clock)
+    }
+
+    fn assemble(
+        config: &Config,
+        source: impl FnOnce() -> Result<S, StartError>,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
         let checked = config.check().map_err(StartError::Config)?;
         let certified_key = CertifiedKey::load(checked.certificate, checked.key).map_err(|error| {
             StartError::Credential { certificate: checked.certificate.to_owned(), key: checked.key.to_owned(), error }
         })?;
-        let roots = |key: &'static str, path: Option<&Path>| path.map(|path| roots(key, path)).transpose();
-        let pkix_roots = roots("pkix-roots", config.pkix_roots.as_deref())?.unwrap_or_default();
-        let client_ca = ClientCa::new(roots("client-ca", config.client_ca.as_deref())?);
-        let settings = Settings {
-            profile: config.profile(),
-            policy: config.policy(),
-            on_lookup_failure: config.on_lookup_failure(),
-            allow_list: checked.allow_list,
-            service_label: checked.service_label,
-            derive_without_signal: config.derive_without_signal,
-            wildcard_ee: config.wildcard_ee.into(),
-            matching: MatchOptions { pkix_roots, digest_agility: true, user_mode: config.user_mode },
-        };
-        let limits = config.limits.of(&config.dns);
-        let verifier = Verifier::new(Arc::new(settings), Arc::new(source), limits).map_err(DaemonError::Limits)?;
-        let verifier = Arc::new(verifier.with_clock(clock));
-        let resumption = match config.resumption {
-            ResumptionSetting::Off => None,
-            ResumptionSetting::Bound => {
-                let sessions = Sessions::new(Arc::clone(&verifier), config.listen.to_string());
-                Some(Arc::new(sessions) as Arc<dyn Resumption>)
+        let (clients, server) = match checked.dane {
+            Some(checked) => {
+                let dane = dane(config, checked, source()?, clock)?;
+                let server = ServerConfig {
+                    profile: config.profile(),
+                    extension_types: config.extension_type.0,
+                    raw_public_keys: config.raw_public_keys,
+                    resumption: resumption(config, &dane.verifier),
+                    ..ServerConfig::new(certified_key)
+                };
+                (Clients::Dane(dane), server)
+            }
+            // RFC 9440 has no form for raw public keys (HTTP-17), and no session ends later than its connection (HTTP-16).
+            None => {
+                let server =
+                    ServerConfig { dane: DaneMode::Off, raw_public_keys: false, ..ServerConfig::new(certified_key) };
+                (Clients::Forward, server)
             }
         };
-        let acceptor = Acceptor::new(&ServerConfig {
-            profile: config.profile(),
-            extension_types: config.extension_type.0,
-            raw_public_keys: config.raw_public_keys,
-            tls12: config.tls12,
-            resumption,
-            alpn: ALPN.map(<[u8]>::to_vec).to_vec(),
-            ..ServerConfig::new(certified_key)
-        })
-        .map_err(StartError::Tls)?;
+        let acceptor =
+            Acceptor::new(&ServerConfig { tls12: config.tls12, alpn: ALPN.map(<[u8]>::to_vec).to_vec(), ..server })
+                .map_err(StartError::Tls)?;
         let upstream = Upstream::new(
             checked.origin.clone(),
             config.max_origin_connections,
@@ -108,11 +116,12 @@ impl<S: TlsaSource + 'static> Gateway<S> {
         let shared = Shared {
             rules: HeaderRules::new(checked.header),
             upstream,
+            max_certificate_octets: config.max_certificate_bytes,
             server_names: config.server_names.iter().map(|name| server_name(name)).collect(),
         };
         let core = Core {
             acceptor,
-            verifier,
+            clients,
             shared: Arc::new(shared),
             limits: Limits {
                 handshake: config.handshake_timeout.0,
@@ -123,8 +132,6 @@ impl<S: TlsaSource + 'static> Gateway<S> {
                 streams: config.max_streams,
             },
             handshakes: Handshakes::new(config.handshakes_per_address),
-            client_ca,
-            services: Services::new(),
             names: Names::new(config.log_names)?,
             observer: None,
         };
@@ -158,6 +165,34 @@ impl<S: TlsaSource + 'static> Gateway<S> {
 impl<S> fmt::Debug for Gateway<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// What it takes to find out who clients are.
+fn dane<S: TlsaSource>(config: &Config, checked: CheckedDane, source: S, clock: Clock) -> Result<Dane<S>, StartError> {
+    let roots = |key: &'static str, path: Option<&Path>| path.map(|path| roots(key, path)).transpose();
+    let pkix_roots = roots("pkix-roots", config.pkix_roots.as_deref())?.unwrap_or_default();
+    let client_ca = ClientCa::new(roots("client-ca", config.client_ca.as_deref())?);
+    let settings = Settings {
+        profile: config.profile(),
+        policy: config.policy(),
+        on_lookup_failure: config.on_lookup_failure(),
+        allow_list: checked.allow_list,
+        service_label: checked.service_label,
+        derive_without_signal: config.derive_without_signal,
+        wildcard_ee: config.wildcard_ee.into(),
+        matching: MatchOptions { pkix_roots, digest_agility: true, user_mode: config.user_mode },
+    };
+    let limits = config.limits.of(&config.dns);
+    let verifier = Verifier::new(Arc::new(settings), Arc::new(source), limits).map_err(DaemonError::Limits)?;
+    Ok(Dane { verifier: Arc::new(verifier.with_clock(clock)), client_ca, services: Services::new() })
+}
+
+/// How its clients may resume their sessions.
+fn resumption<S: TlsaSource + 'static>(config: &Config, verifier: &Arc<Verifier<S>>) -> Option<Arc<dyn Resumption>> {
+    match config.resumption {
+        ResumptionSetting::Off => None,
+        ResumptionSetting::Bound => Some(Arc::new(Sessions::new(Arc::clone(verifier), config.listen.to_string()))),
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `/big/N` | N octets of [`pattern`] |
 //! | `/chunked` | two chunks, and the trailer field `X-Trailer: end` |
 //! | `/fields` | `Vary: Accept, Dane-Clientid`, an identity header, and a field that `Connection` names |
+//! | `/vary/NAME` | `Vary: NAME` |
 //! | `/hold` | nothing before [`Origin::release`] |
 //! | `/never` | nothing |
 //! | `/break` | the connection is closed |
@@ -375,11 +376,12 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
             if let Some(length) = path.strip_prefix("/big/").and_then(|text| text.parse().ok()) {
                 return send_big(stream, length).await;
             }
+            let vary = path.strip_prefix("/vary/").map_or(String::new(), |name| format!("Vary: {name}\r\n"));
             let status = path.strip_prefix("/status/");
             let (status, text) = status.map_or(("200 OK", "ok\n"), |status| (status, ""));
             let text = if request.method == "HEAD" { "" } else { text };
             let length = if status == "204" { String::new() } else { format!("Content-Length: {}\r\n", text.len()) };
-            send(stream, &format!("HTTP/1.1 {status}\r\n{length}Content-Type: text/plain\r\n\r\n{text}")).await?;
+            send(stream, &format!("HTTP/1.1 {status}\r\n{length}{vary}Content-Type: text/plain\r\n\r\n{text}")).await?;
         }
     }
     Ok(true)

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use dance_core::clientid::{ExtensionTypes, Profile};
 use dance_daemon::metrics::Exporter;
-use dance_gateway::config::{ExtensionTypeSetting, LogNames, PolicySetting, ProfileSetting, ResumptionSetting};
+use dance_gateway::config::{
+    ClientCertificates, ExtensionTypeSetting, LogNames, PolicySetting, ProfileSetting, ResumptionSetting,
+};
 use dance_gateway::origin::Origin;
 use dance_gateway::{Config, Gateway, StartError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,6 +54,10 @@ pub(crate) struct Args {
     /// Let the web application be on another host: whoever reaches the connection to it can forge the header
     #[arg(long)]
     unsafe_origin: bool,
+
+    /// What is done about clients' certificates [default: dane]
+    #[arg(long, value_enum)]
+    client_certificates: Option<Certificates>,
 
     /// A client to let in: a name, *.NAME for one more label, **.NAME for any number; may be given several times
     #[arg(long, value_name = "PATTERN")]
@@ -99,6 +105,8 @@ EXAMPLES:
         --allow '*._device.example.com'
     dance gateway --config /etc/dance/gateway.toml
     dance gateway --config /etc/dance/gateway.toml --check
+    dance gateway --certificate server-chain.pem --key server-key.pem --origin 127.0.0.1:8080 \\
+        --client-certificates forward
 
     The log begins with warnings, if any, and the address, as `listening addr=0.0.0.0:8443`; then
     comes a line for every client. RUST_LOG sets how much is logged. SIGTERM and SIGINT end the
@@ -109,6 +117,14 @@ EXIT CODES:
     1  ended, but requests under way had to be cut off
     2  wrong usage or configuration
     3  the address cannot be listened on";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Certificates {
+    /// The gateway finds out by DANE whose they are
+    Dane,
+    /// Any is taken and forwarded in Client-Cert (RFC 9440), for the application to find out
+    Forward,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Policy {
@@ -169,6 +185,11 @@ impl Args {
         config.key = self.key.or(config.key);
         config.origin = self.origin.or(config.origin);
         config.unsafe_origin |= self.unsafe_origin;
+        match self.client_certificates {
+            None => {}
+            Some(Certificates::Dane) => config.client_certificates = ClientCertificates::Dane,
+            Some(Certificates::Forward) => config.client_certificates = ClientCertificates::Forward,
+        }
         if !self.allow.is_empty() {
             config.allow = self.allow;
         }
@@ -215,8 +236,7 @@ async fn examine(config: &Config) -> Result<Exit, Error> {
 }
 
 fn bind(config: &Config) -> Result<Gateway<dance_resolver::Resolver>, Error> {
-    let resolver = dance_gateway::resolver(config).map_err(Error::GatewayStart)?;
-    Gateway::bind(config, resolver).map_err(Error::GatewayStart)
+    Gateway::from_config(config).map_err(Error::GatewayStart)
 }
 
 async fn serve(config: &Config) -> Result<Exit, Error> {

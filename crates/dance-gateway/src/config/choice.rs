@@ -3,6 +3,16 @@
 use dance_core::clientid::{ExtensionType, ExtensionTypes};
 use serde::{Deserialize, Serialize};
 
+/// `client-certificates`: what the gateway does about its clients' certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientCertificates {
+    /// It authenticates clients by DANE, during the handshake.
+    Dane,
+    /// It takes any and forwards them (RFC 9440): whose they are is for the application to find out (requirements 6.2).
+    Forward,
+}
+
 /// `policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -27,6 +27,11 @@ pub enum ConfigError {
     DeriveWithoutSignal,
     /// `client-ca` with `policy = "require"`.
     ClientCaUnused,
+    /// A setting about finding out who clients are, with `client-certificates = "forward"`.
+    Forwarding {
+        /// Which.
+        key: &'static str,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -47,6 +52,22 @@ impl fmt::Display for ConfigError {
             Self::ClientCaUnused => f.write_str(
                 "client-ca is for clients that do not ask for DANE, and policy = \"require\" lets none of them in; set policy = \"optional\", or leave client-ca out",
             ),
+            Self::Forwarding { key } => write!(f, "`{key}` {}", why_not_here(key)),
+        }
+    }
+}
+
+/// Why a setting has no meaning where certificates are forwarded, and what to do about it.
+fn why_not_here(key: &str) -> &'static str {
+    match key {
+        "resumption" => {
+            "has tickets for clients that DANE has authenticated, and with client-certificates = \"forward\" it has authenticated none: each connection shows its certificate anew; leave `resumption` out"
+        }
+        "header" => {
+            "tells a name that DANE has proven, and with client-certificates = \"forward\" there is none: the application finds the certificate in Client-Cert; leave `header` out"
+        }
+        _ => {
+            "is about finding out who clients are, which with client-certificates = \"forward\" the application does, by its own settings: leave it out here, or set client-certificates = \"dane\""
         }
     }
 }

@@ -129,12 +129,72 @@ fn a_gateway_without_allow_list_is_refused() {
     assert!(error.to_string().contains("allow = ["), "{error}");
 }
 
+// HTTP-07, HTTP-14
+#[test]
+fn what_a_forwarding_gateway_cannot_heed_is_refused_with_the_reason() {
+    use super::{ClientCertificates, LogNames, PolicySetting, ProfileSetting};
+    let forward = || Config { client_certificates: ClientCertificates::Forward, allow: Vec::new(), ..example() };
+    // Both sides opt in: by default nothing is forwarded.
+    assert_eq!(Config::default().client_certificates, ClientCertificates::Dane);
+    let checked = forward();
+    assert!(checked.check().unwrap().dane.is_none());
+    assert_eq!(
+        Config::parse("client-certificates = \"forward\"").unwrap().client_certificates,
+        ClientCertificates::Forward
+    );
+    let finding_out: [(Config, &str); 14] = [
+        (Config { allow: vec!["*._device.example.com".to_owned()], ..forward() }, "`allow` "),
+        (Config { policy: PolicySetting::Optional, ..forward() }, "`policy` "),
+        (
+            Config { on_lookup_failure: super::OnLookupFailureSetting::Unauthenticated, ..forward() },
+            "`on-lookup-failure` ",
+        ),
+        (Config { profile: ProfileSetting::Draft2022, ..forward() }, "`profile` "),
+        (
+            Config { extension_type: Config::parse("extension-type = 0xff5a").unwrap().extension_type, ..forward() },
+            "`extension-type` ",
+        ),
+        (Config { service_label: Some("mqtt".to_owned()), ..forward() }, "`service-label` "),
+        (Config { derive_without_signal: true, ..forward() }, "`derive-without-signal` "),
+        (Config { user_mode: true, ..forward() }, "`user-mode` "),
+        (Config { wildcard_ee: super::WildcardSetting::Reject, ..forward() }, "`wildcard-ee` "),
+        (Config { pkix_roots: Some("/roots.pem".into()), ..forward() }, "`pkix-roots` "),
+        (Config { client_ca: Some("/ca.pem".into()), ..forward() }, "`client-ca` "),
+        (
+            Config { dns: super::DnsConfig { cache_bytes: 1 << 20, ..super::DnsConfig::default() }, ..forward() },
+            "`dns` ",
+        ),
+        (
+            Config { limits: super::LimitsConfig { lookups_total: 7, ..super::LimitsConfig::default() }, ..forward() },
+            "`limits` ",
+        ),
+        (Config { allow: vec!["no pattern".to_owned()], ..forward() }, "the application does"),
+    ];
+    for (config, expected) in finding_out {
+        let message = config.check().unwrap_err().to_string();
+        assert!(message.contains(expected) && message.contains("the application does"), "{message}");
+    }
+    let bound = Config { resumption: super::ResumptionSetting::Bound, ..forward() }.check().unwrap_err().to_string();
+    assert!(bound.contains("leave `resumption` out"), "{bound}");
+    let renamed = Config { header: "X-Device".to_owned(), ..forward() }.check().unwrap_err().to_string();
+    assert!(renamed.contains("Client-Cert") && renamed.contains("leave `header` out"), "{renamed}");
+    // What does not depend on who the client is stays a setting; and TLS 1.2 has a place for certificates.
+    for config in [
+        Config { tls12: true, ..forward() },
+        Config { raw_public_keys: false, ..forward() },
+        Config { log_names: LogNames::Off, ..forward() },
+        Config { max_certificate_bytes: 65536, ..forward() },
+    ] {
+        config.check().unwrap();
+    }
+}
+
 #[test]
 fn each_fault_is_named_with_what_to_do() {
     use super::{PolicySetting, ProfileSetting};
     let old = ProfileSetting::Draft2022;
     let optional = PolicySetting::Optional;
-    let faults: [(Config, &str); 23] = [
+    let faults: [(Config, &str); 24] = [
         (Config { certificate: None, ..example() }, "`certificate`"),
         (Config { key: None, ..example() }, "`key`"),
         (Config { origin: None, ..example() }, "`origin`"),
@@ -153,6 +213,10 @@ fn each_fault_is_named_with_what_to_do() {
         (Config { header: "client_cert_chain".to_owned(), ..example() }, "choose one of its own"),
         (Config { handshake_timeout: super::Span::secs(0), ..example() }, "`handshake-timeout` is zero"),
         (Config { max_header_bytes: 1000, ..example() }, "expected 8192 to 1048576"),
+        (
+            Config { max_certificate_bytes: 1000, ..example() },
+            "`max-certificate-bytes` is 1000; expected 1024 to 131072",
+        ),
         (
             Config {
                 wildcard_ee: super::WildcardSetting::Reject,

@@ -8,7 +8,7 @@ use dance_core::clientid::ClientForm;
 use dance_core::name::{ClientName, OwnerName};
 use dance_core::pkix::PathError;
 use dance_core::reason::Reason;
-use dance_gateway::{Config, Gateway, VerdictEvent};
+use dance_gateway::{Config, Gateway, Outcome, VerdictEvent};
 use dance_resolver::{Lookup, Resolver, ResolverConfig, Servers, TlsaSource, TrustAnchorSource};
 use dance_testkit::{CertSpec, Identity, Origin, SignedWorld, Zone};
 use dance_tls::{
@@ -37,6 +37,7 @@ pub(crate) struct Told {
     pub(crate) client_name: Option<String>,
     pub(crate) identity: Option<String>,
     pub(crate) certificate: Option<Result<(), PathError>>,
+    pub(crate) certificates: Option<usize>,
 }
 
 impl Told {
@@ -47,6 +48,10 @@ impl Told {
             client_name: event.decision().and_then(|decision| Some(decision.client_name.as_ref()?.to_string())),
             identity: event.client().map(|client| client.identity().to_owned()),
             certificate: event.certificate,
+            certificates: match event.outcome {
+                Outcome::Forwarded { certificates } => Some(certificates),
+                _ => None,
+            },
         }
     }
 }

@@ -10,6 +10,7 @@ mod a_client_of_either_profile_is_served;
 mod a_gateway_that_cannot_start_has_not_started;
 mod a_refused_client_reaches_nothing;
 mod a_session_is_bound_to_its_record;
+mod a_terminator_forwards_what_it_was_shown;
 mod an_open_connection_ends_with_its_record;
 mod an_ordinary_certificate_has_its_own_header;
 mod bodies_pass_unchanged;
