@@ -3,7 +3,7 @@ use std::io;
 use std::sync::{Arc, Mutex, Once};
 
 use dance_gateway::Config;
-use dance_gateway::config::{LogNames, PolicySetting, ProfileSetting};
+use dance_gateway::config::{ClientCertificates, LogNames, PolicySetting, ProfileSetting};
 use dance_testkit::{CertSpec, Fault};
 use dance_tls::ClientConfig;
 use data_encoding::HEXLOWER;
@@ -251,6 +251,35 @@ async fn a_key_that_stands_for_several_services() {
     }
     // Each with its own key: nothing to warn about.
     assert!(!services(false, LogNames::Full).await.0.text().contains("WARN"));
+}
+
+// HTTP-19, SEC-06, SEC-16
+#[tokio::test]
+async fn how_many_certificates_were_forwarded_and_not_whose() {
+    let captured = Captured::begin();
+    let lab = Lab::new().await;
+    let forward = Config { client_certificates: ClientCertificates::Forward, allow: Vec::new(), ..lab.config() };
+    let gateway = lab.start_with(Config { max_certificate_bytes: 1024, ..forward });
+    let authority = dance_testkit::Authority::root("Devices").unwrap();
+    let (alone, issued) =
+        (CertSpec::client(SENSOR).self_signed().unwrap(), CertSpec::client(SENSOR).issued_by(&authority));
+    let holder = |identity| ClientConfig { client_id: None, ..lab.certificate(SENSOR, identity) };
+    for (client, status) in [(lab.client(None, None), 200), (holder(&alone), 200), (holder(&issued.unwrap()), 431)] {
+        let mut http = Http1::new(gateway.connect(&client).await);
+        for _ in 0..2 {
+            assert_eq!(http.get("/", &[]).await.status, status);
+        }
+    }
+    let lines = captured.verdicts();
+    assert_eq!(lines.len(), 3, "{}", captured.text());
+    for (number, line) in lines.iter().enumerate() {
+        assert!(line.contains(&format!("outcome=\"forwarded\" certificates={number} ms=")), "{line}");
+        assert!(line.contains("peer=127.0.0.1:"), "{line}");
+    }
+    // Once for the connection, not for every request.
+    assert_eq!(captured.text().matches("answered 431").count(), 1, "{}", captured.text());
+    assert!(captured.text().contains("most=1024"), "{}", captured.text());
+    assert!(!captured.text().contains("_device") && !captured.text().contains("WARN"), "{}", captured.text());
 }
 
 // SEC-09
