@@ -211,6 +211,7 @@ impl Error {
                 | vectors::Error::NotAnObject
                 | vectors::Error::NotAList(_)
                 | vectors::Error::NoSuchSection(_)
+                | vectors::Error::NoParts(_)
                 | vectors::Error::UnknownSection(_) => Exit::Usage,
             },
             Self::Connect { .. }

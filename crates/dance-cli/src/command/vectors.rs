@@ -36,8 +36,7 @@ impl Args {
 
 /// Run every case of a file of conformance vectors.
 ///
-/// Prints a line for each case that fails, and last "N passed, N failed". Sections of the file that this command cannot run are
-/// named on standard error and not counted.
+/// Prints a line for each case that fails, and last "N passed, N failed".
 #[derive(Debug, clap::Args)]
 #[command(after_help = RUN_AFTER_HELP)]
 struct Run {
@@ -49,7 +48,7 @@ struct Run {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 
-    /// Run this section; may be given several times [default: all]
+    /// Run this section, or this part of one (http/cooperative); may be given several times [default: all]
     #[arg(long = "section", value_name = "SECTION")]
     sections: Vec<String>,
 }

@@ -2,7 +2,7 @@
 //!
 //! A section is a list of cases in a file of the format of `spec/vectors/vectors.json`. For each case the runner of its section gives
 //! the members that the case should have had, and those that are expectations are compared one by one; remarks (`reason`, `note`,
-//! `source`) are for people and are not.
+//! `source`) are for people and are not. A section with parts is an object that has a list, or one case, for each of them.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -15,24 +15,32 @@ use serde_json::Value;
 
 mod codec;
 mod decide;
+mod http;
 
-/// One section of a file.
+/// One section of a file, or a part of one: then the two names have a slash between them.
 struct Section {
     name: &'static str,
     /// The members of a case that are compared, as JSON pointers.
     expectations: &'static [&'static str],
-    /// Gives a case as it should be. `None`: this command cannot run the section.
-    run: Option<Run>,
+    /// Gives a case as it should be.
+    run: Run,
+}
+
+impl Section {
+    /// Whether it is the section `name`, or a part of it.
+    fn is_in(&self, name: &str) -> bool {
+        self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
 }
 
 type Run = fn(&Vectors, &Value) -> Result<Value, Fault>;
 
 const SECTIONS: &[Section] = &[
-    Section { name: "name", expectations: &["/verdict", "/normalised", "/qname_wire_hex"], run: Some(codec::name) },
+    Section { name: "name", expectations: &["/verdict", "/normalised", "/qname_wire_hex"], run: codec::name },
     Section {
         name: "extension",
         expectations: &["/extension_hex", "/verdict", "/alert", "/client_name"],
-        run: Some(codec::extension),
+        run: codec::extension,
     },
     Section {
         name: "message",
@@ -46,32 +54,42 @@ const SECTIONS: &[Section] = &[
             "/expected/2022/alert",
             "/expected/2022/client_name",
         ],
-        run: Some(codec::message),
+        run: codec::message,
     },
     Section {
         name: "owner_name",
         expectations: &["/owner_2022", "/reject_2022", "/owner_current"],
-        run: Some(codec::owner_name),
+        run: codec::owner_name,
     },
     Section {
         name: "tlsa_rdata",
         expectations: &["/data_hex", "/rdata_wire_hex", "/presentation"],
-        run: Some(codec::tlsa_rdata),
+        run: codec::tlsa_rdata,
     },
     Section {
         name: "match",
         expectations: &["/expected/verdict", "/expected/matched_index", "/expected/depth"],
-        run: Some(decide::matching),
+        run: decide::matching,
     },
     Section {
         name: "user",
         expectations: &["/expected/verdict", "/expected/identity", "/expected/reference_name"],
-        run: Some(decide::user),
+        run: decide::user,
     },
-    Section { name: "dns", expectations: &["/expected", "/cache_seconds", "/wildcard"], run: Some(decide::dns) },
-    Section { name: "decision", expectations: &["/expected", "/tlsa_queries_sent"], run: Some(decide::decision) },
-    Section { name: "allow_list", expectations: &["/expected"], run: Some(codec::allow_list) },
-    Section { name: "http", expectations: &[], run: None },
+    Section { name: "dns", expectations: &["/expected", "/cache_seconds", "/wildcard"], run: decide::dns },
+    Section { name: "decision", expectations: &["/expected", "/tlsa_queries_sent"], run: decide::decision },
+    Section { name: "allow_list", expectations: &["/expected"], run: codec::allow_list },
+    Section { name: "http/client_cert", expectations: &["/client_cert_value"], run: http::client_cert },
+    Section { name: "http/client_cert_chain", expectations: &["/value"], run: http::client_cert_chain },
+    Section { name: "http/native_header", expectations: &["/name", "/value"], run: http::native_header },
+    // Each case is a name and nothing else.
+    Section { name: "http/strip_inbound", expectations: &[""], run: http::strip_inbound },
+    Section { name: "http/connection_nomination", expectations: &["/expected"], run: http::connection_nomination },
+    Section {
+        name: "http/cooperative",
+        expectations: &["/client_name", "/status", "/tlsa_queries_sent"],
+        run: http::cooperative,
+    },
 ];
 
 /// Members of a file that are no sections.
@@ -84,8 +102,6 @@ pub struct Summary {
     pub passed: usize,
     /// Those that did not, a line each.
     pub failures: Vec<Failure>,
-    /// Sections that this command cannot run.
-    pub skipped: Vec<&'static str>,
 }
 
 /// A case that did not come out as expected.
@@ -107,8 +123,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs a file and prints a line for each failing case and last `N passed, N failed`. Sections that cannot be run are named on standard
-/// error. `dir` is where `certs/`, `keys/` and `messages/` lie, by default beside the file. No `sections` means all of the file.
+/// Runs a file and prints a line for each failing case and last `N passed, N failed`. `dir` is where `certs/`, `keys/` and `messages/` lie, by default beside the file. No `sections` means all of the file.
 ///
 /// # Errors
 /// [`Error`]. Failing cases are no error but part of the result.
@@ -117,9 +132,6 @@ pub fn run(file: &Path, dir: Option<&Path>, sections: &[String]) -> Result<Summa
     let content = serde_json::from_slice(&text).map_err(|source| Error::Json { path: file.to_owned(), source })?;
     let beside = file.parent().unwrap_or(Path::new("."));
     let summary = check(&content, dir.unwrap_or(beside), sections)?;
-    for section in &summary.skipped {
-        eprintln!("skipped section {section}: not run by this command");
-    }
     let mut out = io::stdout().lock();
     for failure in &summary.failures {
         writeln!(out, "{failure}").map_err(Error::Print)?;
@@ -134,39 +146,56 @@ pub fn run(file: &Path, dir: Option<&Path>, sections: &[String]) -> Result<Summa
 /// [`Error`].
 pub fn check(content: &Value, dir: &Path, sections: &[String]) -> Result<Summary, Error> {
     let members = content.as_object().ok_or(Error::NotAnObject)?;
-    for name in members.keys().filter(|name| !NOT_SECTIONS.contains(&name.as_str())).chain(sections) {
+    for (name, content) in members.iter().filter(|(name, _)| !NOT_SECTIONS.contains(&name.as_str())) {
+        known(name)?;
         if !SECTIONS.iter().any(|section| section.name == name) {
-            return Err(Error::UnknownSection(name.clone()));
+            let parts = content.as_object().ok_or_else(|| Error::NoParts(name.clone()))?;
+            parts.keys().try_for_each(|part| known(&format!("{name}/{part}")))?;
         }
     }
-    if let Some(name) = sections.iter().find(|name| !members.contains_key(*name)) {
-        return Err(Error::NoSuchSection(name.clone()));
+    for name in sections {
+        known(name)?;
+        if content.pointer(&format!("/{name}")).is_none() {
+            return Err(Error::NoSuchSection(name.clone()));
+        }
     }
     let vectors = Vectors { meta: content.get("meta").cloned().unwrap_or_default(), dir: dir.to_owned() };
     let mut summary = Summary::default();
-    for section in SECTIONS {
-        let Some(cases) = content.get(section.name) else { continue };
-        if !sections.is_empty() && !sections.iter().any(|name| name == section.name) {
-            continue;
-        }
-        let Some(run) = section.run else {
-            summary.skipped.push(section.name);
-            continue;
+    let chosen = |section: &Section| sections.is_empty() || sections.iter().any(|name| section.is_in(name));
+    for section in SECTIONS.iter().filter(|section| chosen(section)) {
+        let Some(cases) = content.pointer(&format!("/{}", section.name)) else { continue };
+        let cases = match cases {
+            Value::Array(cases) => cases.as_slice(),
+            one if section.name.contains('/') => std::slice::from_ref(one),
+            _ => return Err(Error::NotAList(section.name)),
         };
-        let cases = cases.as_array().ok_or(Error::NotAList(section.name))?;
         for (index, case) in cases.iter().enumerate() {
-            match run(&vectors, case).and_then(|found| compare(case, &found, section.expectations)) {
+            match (section.run)(&vectors, case).and_then(|found| compare(case, &found, section.expectations)) {
                 Ok(()) => summary.passed += 1,
                 Err(fault) => summary.failures.push(Failure {
                     section: section.name,
                     index,
-                    case: case.get("name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                    case: case.get("name").unwrap_or(case).as_str().unwrap_or_default().to_owned(),
                     what: fault.to_string(),
                 }),
             }
         }
     }
     Ok(summary)
+}
+
+/// Whether there is a section, or a part of one, of this name.
+fn known(name: &str) -> Result<(), Error> {
+    if SECTIONS.iter().any(|section| section.is_in(name)) {
+        Ok(())
+    } else {
+        Err(Error::UnknownSection(name.to_owned()))
+    }
+}
+
+/// The names of the sections, and of the parts of those that have parts.
+pub fn sections() -> impl Iterator<Item = &'static str> {
+    SECTIONS.iter().map(|section| section.name)
 }
 
 /// The pointers of a section that `check` compares, for tests that alter each of them in turn.
@@ -244,6 +273,8 @@ enum Fault {
     File { path: String, source: io::Error },
     /// A file that the case names holds no certificate.
     Certificate(String),
+    /// There is no runtime for a case to run on.
+    Runtime(io::Error),
     /// The case lacks something, or it is not what it should be.
     Missing(&'static str),
     /// The case has a value that its section does not know.
@@ -253,9 +284,11 @@ enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Differs { pointer: "", expected, found } => write!(f, "expected {expected}, found {found}"),
             Self::Differs { pointer, expected, found } => write!(f, "{pointer}: expected {expected}, found {found}"),
             Self::File { path, source } => write!(f, "cannot read {path}: {source}"),
             Self::Certificate(path) => write!(f, "expected a certificate in PEM in {path}"),
+            Self::Runtime(source) => write!(f, "cannot set up what runs the case: {source}"),
             Self::Missing(what) => write!(f, "the case has no valid {what}"),
             Self::Unknown { member, value } => write!(f, "the case has {member} \"{value}\", which is not known"),
         }
@@ -283,6 +316,8 @@ pub enum Error {
     NotAnObject,
     /// A section is not a list of cases.
     NotAList(&'static str),
+    /// A section that has parts is not an object.
+    NoParts(String),
     /// The file has no such section.
     NoSuchSection(String),
     /// Nobody knows such a section.
@@ -298,9 +333,12 @@ impl fmt::Display for Error {
             Self::Json { path, source } => write!(f, "{}: expected JSON, found otherwise: {source}", path.display()),
             Self::NotAnObject => f.write_str("expected a JSON object with a member for each section"),
             Self::NotAList(section) => write!(f, "section {section}: expected a list of cases"),
+            Self::NoParts(section) => {
+                write!(f, "section {section}: expected a JSON object with a member for each part")
+            }
             Self::NoSuchSection(section) => write!(f, "the file has no section \"{section}\""),
             Self::UnknownSection(section) => {
-                let known: Vec<_> = SECTIONS.iter().map(|section| section.name).collect();
+                let known: Vec<_> = sections().collect();
                 write!(f, "section \"{section}\" is not known; known are {}", known.join(", "))
             }
             Self::Print(source) => write!(f, "cannot write to standard output: {source}"),
@@ -313,7 +351,11 @@ impl std::error::Error for Error {
         match self {
             Self::Read { source, .. } | Self::Print(source) => Some(source),
             Self::Json { source, .. } => Some(source),
-            Self::NotAnObject | Self::NotAList(_) | Self::NoSuchSection(_) | Self::UnknownSection(_) => None,
+            Self::NotAnObject
+            | Self::NotAList(_)
+            | Self::NoParts(_)
+            | Self::NoSuchSection(_)
+            | Self::UnknownSection(_) => None,
         }
     }
 }
