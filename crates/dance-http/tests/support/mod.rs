@@ -14,16 +14,16 @@ use dance_testkit::{CertSpec, Fault, Identity, SignedWorld, Zone};
 use data_encoding::BASE64;
 use http::Request;
 
-pub const NAME: &str = "device1.example.com";
+pub(crate) const NAME: &str = "device1.example.com";
 
-pub struct Scene {
-    pub world: SignedWorld,
-    pub client: Identity,
-    pub other: Identity,
+pub(crate) struct Scene {
+    pub(crate) world: SignedWorld,
+    pub(crate) client: Identity,
+    pub(crate) other: Identity,
 }
 
 impl Scene {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let client = CertSpec::client(NAME).self_signed().unwrap();
         let other = CertSpec::client(NAME).self_signed().unwrap();
         let record = client.tlsa_311().unwrap();
@@ -38,7 +38,7 @@ impl Scene {
         Self { world, client, other }
     }
 
-    pub fn checker(&self, rules: Rules) -> Arc<Checker<Resolver>> {
+    pub(crate) fn checker(&self, rules: Rules) -> Arc<Checker<Resolver>> {
         let config = ResolverConfig {
             servers: Servers::List(vec![self.world.addr().into()]),
             trust_anchor: TrustAnchorSource::Text(self.world.trust_anchor_text().to_owned()),
@@ -59,12 +59,12 @@ impl Scene {
         Arc::new(Checker::new(rules, Arc::new(verifier)))
     }
 
-    pub fn forwarded(&self, identity: &Identity) -> String {
+    pub(crate) fn forwarded(&self, identity: &Identity) -> String {
         format!(":{}:", BASE64.encode(identity.leaf_der()))
     }
 
     /// A request that is all right, from the balancer.
-    pub fn request(&self) -> http::request::Builder {
+    pub(crate) fn request(&self) -> http::request::Builder {
         Request::builder()
             .method("POST")
             .uri("/")
@@ -73,6 +73,6 @@ impl Scene {
     }
 }
 
-pub fn rules() -> Rules {
+pub(crate) fn rules() -> Rules {
     Rules::new(ForwardedBy::rfc9440())
 }
