@@ -74,6 +74,7 @@ async fn identity_fields_from_outside_do_not_come_through() {
     let mut found = fields.clone();
     found.sort_unstable();
     assert_eq!(found, expected);
+    assert_eq!(seen.client, NAME);
     assert_eq!(seen.body, "anything");
 }
 
