@@ -31,17 +31,41 @@ fn everything_goes_as_told_in_the_older_profile() {
     assert_eq!(count("handshake_failure, and no reason"), 1, "{}", ran.stdout);
 }
 
+// HTTP-03, HTTP-07, HTTP-08, HTTP-09, HTTP-11, HTTP-12
+#[test]
+fn everything_goes_as_told_behind_a_load_balancer() {
+    let ran = run(["demo", "--cooperative"]);
+    let told = [
+        "200 OK: \"hello, sensor7._device.example.com\"",
+        "its certificate, and 1 more of the chain",
+        "authenticated by 2 0 1",
+        "no-match (",
+        "name-not-allowed (DNS not asked)",
+        "no-certificate (DNS not asked)",
+        "403 Forbidden, and no reason",
+    ];
+    assert_all_told(&ran, 8, &told);
+    let count = |told: &str| ran.stdout.matches(told).count();
+    assert_eq!((count("401 Unauthorized, and no reason"), count("application saw nothing")), (3, 4), "{}", ran.stdout);
+    run(["demo", "--cooperative", "--profile", "2022"]).assert_usage_error("cannot be used with");
+}
+
 fn assert_told(ran: &Ran, visits: usize) {
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
-    assert_eq!(ran.stdout.matches("  ✓ ").count(), visits, "{ran:?}");
-    assert!(ran.stdout.contains(&format!("All {visits} went as told")), "{ran:?}");
-    for told in [
+    let told = [
         "authenticated by 3 1 1",
         "authenticated by 2 0 1, found through the wildcard",
         "refused: no-match",
         "refused: name-not-allowed (DNS not asked",
         "refused: tlsa-absent",
-    ] {
+    ];
+    assert_all_told(ran, visits, &told);
+}
+
+fn assert_all_told(ran: &Ran, visits: usize, all: &[&str]) {
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    assert_eq!(ran.stdout.matches("  ✓ ").count(), visits, "{ran:?}");
+    assert!(ran.stdout.contains(&format!("All {visits} went as told")), "{ran:?}");
+    for told in all {
         assert!(ran.stdout.contains(told), "{told:?} is not told: {}", ran.stdout);
     }
     assert!(!ran.stdout.contains(ESCAPE), "{ran:?}");
@@ -76,18 +100,51 @@ impl Drop for Kept {
     }
 }
 
+// HTTP-11, HTTP-12
+#[test]
+fn what_is_kept_behind_a_load_balancer_can_be_tried_too() {
+    let (results, told) = try_what_is_printed(&["--cooperative"]);
+    let codes: Vec<_> = results.iter().map(|ran| ran.code).collect();
+    assert_eq!(codes, [0, 0, 0, 1, 1, 1], "{results:?}");
+    assert_eq!(results[2].stdout, "hello, truck12._fleet.example.com\n");
+    assert!(results[3].stderr.contains("401") && results[4].stderr.contains("403"), "{results:?}");
+    let outcomes = ["authenticated by 3 1 1", "authenticated by 3 1 1", "authenticated by 2 0 1"];
+    let outcomes = outcomes.into_iter().chain(["no-match", "name-not-allowed", "no-certificate"]);
+    for (line, outcome) in told.iter().zip(outcomes) {
+        assert!(line.contains(&format!("application: {outcome}")), "{told:?}");
+    }
+}
+
 #[test]
 fn what_is_kept_can_be_tried_with_the_commands_that_are_printed() {
-    try_what_is_printed("current", &[0, 0, 1, 1, 0, 1]);
+    try_profile("current", &[0, 0, 1, 1, 0, 1]);
 }
 
 #[test]
 fn what_is_kept_of_the_older_profile_can_be_tried_too() {
-    try_what_is_printed("2022", &[0, 0, 1, 1, 0, 1, 0]);
+    try_profile("2022", &[0, 0, 1, 1, 0, 1, 0]);
 }
 
-fn try_what_is_printed(profile: &str, expected: &[i32]) {
-    let mut demo = Kept(dance().args(["demo", "--keep", "--profile", profile]).stdout(Stdio::piped()).spawn().unwrap());
+fn try_profile(profile: &str, expected: &[i32]) {
+    let (results, told) = try_what_is_printed(&["--profile", profile]);
+    let codes: Vec<_> = results.iter().map(|ran| ran.code).collect();
+    assert_eq!(codes, expected, "{results:?}");
+    assert_eq!(results[0].stdout, "hello, robot3._device.example.com\n");
+    assert_eq!(results[1].stdout, "hello, truck12._fleet.example.com\n");
+    assert!(results[2].stderr.contains("not connecting"), "{results:?}");
+    assert!(results[3].stderr.contains("client authentication refused"), "{results:?}");
+
+    if let Some(legacy) = results.get(6) {
+        assert!(legacy.stderr.contains("TLS 1.2") && legacy.stdout == results[0].stdout, "{results:?}");
+    }
+    assert!(told[0].contains("gateway: robot3._device.example.com authenticated by 3 1 1"), "{told:?}");
+    assert!(told[1].contains("gateway: truck12._fleet.example.com authenticated by 2 0 1"), "{told:?}");
+    assert!(told[2].contains("gateway: robot3._device.example.com refused: no-match"), "{told:?}");
+}
+
+/// What comes of each command that a demonstration prints, and what it tells of the visitors.
+fn try_what_is_printed(args: &[&str]) -> (Vec<Ran>, Vec<String>) {
+    let mut demo = Kept(dance().args(["demo", "--keep"]).args(args).stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut commands = Vec::new();
     let binary = env!("CARGO_BIN_EXE_dance");
@@ -101,16 +158,6 @@ fn try_what_is_printed(profile: &str, expected: &[i32]) {
         }
     };
     let results: Vec<_> = commands.iter().map(run).collect();
-    let codes: Vec<_> = results.iter().map(|ran| ran.code).collect();
-    assert_eq!(codes, expected, "{results:?}");
-    assert_eq!(results[0].stdout, "hello, robot3._device.example.com\n");
-    assert_eq!(results[1].stdout, "hello, truck12._fleet.example.com\n");
-    assert!(results[2].stderr.contains("not connecting"), "{results:?}");
-    assert!(results[3].stderr.contains("client authentication refused"), "{results:?}");
-
-    if let Some(legacy) = results.get(6) {
-        assert!(legacy.stderr.contains("TLS 1.2") && legacy.stdout == results[0].stdout, "{results:?}");
-    }
 
     // A signal ends it and leaves nothing behind; until then each visitor was told about.
     assert!(Path::new(&directory).exists());
@@ -118,8 +165,6 @@ fn try_what_is_printed(profile: &str, expected: &[i32]) {
     assert!(kill.success());
     assert_eq!(demo.0.wait().unwrap().code(), Some(0));
     assert!(!Path::new(&directory).exists());
-    let told: Vec<_> = lines.filter(|line| line.contains("gateway: ")).collect();
-    assert!(told[0].contains("robot3._device.example.com authenticated by 3 1 1"), "{told:?}");
-    assert!(told[1].contains("truck12._fleet.example.com authenticated by 2 0 1"), "{told:?}");
-    assert!(told[2].contains("robot3._device.example.com refused: no-match"), "{told:?}");
+    let told = lines.filter(|line| line.contains("gateway: ") || line.contains("application: ")).collect();
+    (results, told)
 }

@@ -17,6 +17,10 @@ pub(crate) struct Args {
     #[arg(long, value_parser = parse_profile, default_value = "current")]
     profile: Profile,
 
+    /// Behind a load balancer that forwards certificates: the application finds out whose they are
+    #[arg(long, conflicts_with = "profile")]
+    cooperative: bool,
+
     /// Leave it running, and print commands to try against it
     #[arg(long)]
     keep: bool,
@@ -31,6 +35,7 @@ EXAMPLES:
     dance demo
     dance demo --keep
     dance demo --profile 2022
+    dance demo --cooperative
 
 EXIT CODES:
     0  everything went as told
@@ -43,7 +48,12 @@ impl Args {
         if self.no_color {
             anstream::ColorChoice::Never.write_global();
         }
-        runtime()?.block_on(demo::run(self.profile, self.keep))?;
+        let runtime = runtime()?;
+        if self.cooperative {
+            runtime.block_on(demo::cooperative::run(self.keep))?;
+        } else {
+            runtime.block_on(demo::run(self.profile, self.keep))?;
+        }
         Ok(Exit::Yes)
     }
 }

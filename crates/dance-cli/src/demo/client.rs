@@ -72,7 +72,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Has a client ask the application for `/`.
 pub(super) async fn visit(scene: &Scene, visitor: Visitor<'_>) -> Result<Seen, Error> {
-    let server = scene.gateway.to_string();
+    let server = scene.gateway.address.to_string();
     let wire = Arc::default();
     let saw = timeout(PATIENCE, talk(scene, visitor, &wire))
         .await
@@ -85,8 +85,8 @@ pub(super) async fn visit(scene: &Scene, visitor: Visitor<'_>) -> Result<Seen, E
 /// Everything that a client sends is added to `wire`.
 async fn talk(scene: &Scene, visitor: Visitor<'_>, wire: &Arc<Mutex<Vec<u8>>>) -> Result<Saw, Error> {
     let connector = connector(scene, visitor)?;
-    let failed = |error| Error::Connect { server: scene.gateway.to_string(), error };
-    let stream = TcpStream::connect(scene.gateway).await.map_err(failed)?;
+    let failed = |error| Error::Connect { server: scene.gateway.address.to_string(), error };
+    let stream = TcpStream::connect(scene.gateway.address).await.map_err(failed)?;
     let wire = Arc::clone(wire);
     let stream = InspectWriter::new(stream, move |octets: &[u8]| {
         wire.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(octets);
@@ -119,7 +119,7 @@ fn connector(scene: &Scene, visitor: Visitor<'_>) -> Result<Connector, Error> {
         }
         Presents::RawPublicKey => ClientCredential::RawPublicKey(PrivateKey::parse(key).map_err(Error::Credential)?),
     };
-    let roots = TrustAnchors::parse(scene.server_ca.as_bytes()).map_err(Error::Credential)?;
+    let roots = TrustAnchors::parse(scene.stage.server_ca.as_bytes()).map_err(Error::Credential)?;
     let client_id = match says {
         Says::Name => ClientForm::Name(
             ClientName::parse(name.as_bytes()).map_err(|error| Error::Name { name: name.to_owned(), error })?,

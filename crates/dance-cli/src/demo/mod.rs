@@ -12,7 +12,9 @@ use crate::Error;
 
 mod app;
 mod client;
+pub(crate) mod cooperative;
 mod scene;
+mod stage;
 mod teller;
 
 use client::{Presents, Saw, Says, Seen, Visitor, visit};
@@ -163,7 +165,7 @@ async fn strange(scene: &mut Scene, teller: &mut Teller) -> Result<(), Error> {
 /// The record is deleted, and its client comes once more.
 async fn withdrawn(scene: &mut Scene, teller: &mut Teller, visitor: Visitor<'_>) -> Result<(), Error> {
     teller.heading("Deleting the record is the revocation")?;
-    scene.dns.withdraw(SENSOR).map_err(Error::DemoDns)?;
+    scene.stage.dns.withdraw(SENSOR).map_err(Error::DemoDns)?;
     teller.line(format_args!("The record of {SENSOR} is gone from DNS. Its TTL was {SENSOR_TTL} s:"))?;
     teller.countdown(SENSOR_TTL).await?;
     let step = "sensor7, with the certificate that was good before";
@@ -175,7 +177,7 @@ async fn withdrawn(scene: &mut Scene, teller: &mut Teller, visitor: Visitor<'_>)
 async fn perform(scene: &mut Scene, teller: &mut Teller, visit_: Visit<'_>) -> Result<(), Error> {
     let Visit { step, visitor, ends } = visit_;
     let Visitor { name, over, .. } = visitor;
-    scene.dns.clear_log();
+    scene.stage.dns.clear_log();
     let seen = visit(scene, visitor).await?;
     let event = timeout(LOG_PATIENCE, scene.events.recv())
         .await
@@ -183,7 +185,7 @@ async fn perform(scene: &mut Scene, teller: &mut Teller, visit_: Visit<'_>) -> R
         .flatten()
         .ok_or_else(|| differs(step, "the gateway's log", "a line about this client", "none"))?;
     let requests = scene.app.take_seen();
-    let asked = scene.dns.queries().len();
+    let asked = scene.stage.dns.queries().len();
 
     let (outcome, reason, client, application) = match ends {
         End::Authenticated { .. } => {

@@ -11,9 +11,10 @@ use tokio::time::sleep;
 use crate::Error;
 use crate::demo::client::{Saw, Seen};
 use crate::demo::scene::{ALLOW, Dns, Event, ROBOT, SENSOR, Scene, TRUCK};
+use crate::demo::stage::Record;
 
-const BOLD: Style = Style::new().effects(Effects::BOLD);
-const DIM: Style = Style::new().effects(Effects::DIMMED);
+pub(super) const BOLD: Style = Style::new().effects(Effects::BOLD);
+pub(super) const DIM: Style = Style::new().effects(Effects::DIMMED);
 const GOOD: Style = AnsiColor::Green.on_default().effects(Effects::BOLD);
 
 /// So many digits of a digest tell it apart.
@@ -49,18 +50,34 @@ impl Teller {
                 "{DIM}It speaks as the drafts of 2022 did (profile 2022), over TLS 1.3 and TLS 1.2.{DIM:#}\n"
             ))?;
         }
-        self.heading("In DNS: a zone signed with DNSSEC")?;
-        for record in &scene.records {
-            let shown: String = record.data.chars().take("U S M ".len() + DIGEST_SHOWN).collect();
-            self.line(format_args!("{:<28} {:>3} s  TLSA {shown}...", record.owner, record.ttl))?;
-            self.line(format_args!("{DIM}  {}{DIM:#}", record.meaning))?;
-        }
+        self.records(&scene.records)?;
         self.heading("On the server: a web application, and the gateway in front of it")?;
         self.line(format_args!(
             "application  http://{}   {DIM}knows nothing of TLS or DNS{DIM:#}",
             scene.app.address()
         ))?;
-        self.line(format_args!("gateway      https://{}  {DIM}lets in {}{DIM:#}", scene.gateway, ALLOW.join(" and ")))
+        self.line(format_args!(
+            "gateway      https://{}  {DIM}lets in {}{DIM:#}",
+            scene.gateway.address,
+            ALLOW.join(" and ")
+        ))
+    }
+
+    /// What DNS holds.
+    pub(super) fn records(&mut self, records: &[Record]) -> Result<(), Error> {
+        self.heading("In DNS: a zone signed with DNSSEC")?;
+        for record in records {
+            let shown: String = record.data.chars().take("U S M ".len() + DIGEST_SHOWN).collect();
+            self.line(format_args!("{:<28} {:>3} s  TLSA {shown}...", record.owner, record.ttl))?;
+            self.line(format_args!("{DIM}  {}{DIM:#}", record.meaning))?;
+        }
+        Ok(())
+    }
+
+    /// A step that went as it had to; facts follow.
+    pub(super) fn went(&mut self, step: &str) -> Result<(), Error> {
+        self.checked += 1;
+        tell(format_args!("  {GOOD}✓{GOOD:#} {step}\n"))
     }
 
     /// A visit that went as it had to.
@@ -72,8 +89,7 @@ impl Teller {
         requests: &[String],
         event: &Event,
     ) -> Result<(), Error> {
-        self.checked += 1;
-        tell(format_args!("  {GOOD}✓{GOOD:#} {step}\n"))?;
+        self.went(step)?;
         let client = match &seen.saw {
             Saw::Answer(text) => format!("\"{text}\""),
             Saw::Refusal { in_handshake: false } => "the TLS alert handshake_failure, and no reason".to_owned(),
@@ -94,7 +110,7 @@ impl Teller {
         self.fact("the gateway logged", format_args!("{} ({}, {} ms)", event.in_words(), event.dns, event.millis))
     }
 
-    fn fact(&mut self, what: &str, text: impl Display) -> Result<(), Error> {
+    pub(super) fn fact(&mut self, what: &str, text: impl Display) -> Result<(), Error> {
         tell(format_args!("      {DIM}{what:<20}{DIM:#}{text}\n"))
     }
 
@@ -116,14 +132,16 @@ impl Teller {
 
     /// What to try against the scene.
     pub(super) fn commands(&mut self, scene: &Scene) -> Result<(), Error> {
-        let directory = scene.write_clients()?.display();
-        let dance = std::env::args().next().unwrap_or_else(|| "dance".to_owned());
-        let dns = format!("--resolver {} --trust-anchor {directory}/trust-anchor", scene.dns.addr());
+        let directory = scene.stage.write_clients(&scene.clients())?.display();
+        let dns = format!("--resolver {} --trust-anchor {directory}/trust-anchor", scene.stage.dns.addr());
         let profile = match scene.profile {
             Profile::Current => "",
             Profile::Draft2022 => " --profile 2022",
         };
-        let url = format!("https://localhost:{}/ --server-ca {directory}/server-ca.pem{profile}", scene.gateway.port());
+        let url = format!(
+            "https://localhost:{}/ --server-ca {directory}/server-ca.pem{profile}",
+            scene.gateway.address.port()
+        );
         let key = |name: &str| format!("--key {directory}/{name}.key.pem");
         let mut commands = vec![
             ("robot3, by its bare key", format!("request {url} {dns} --name {ROBOT} {}", key("robot3"))),
@@ -151,6 +169,12 @@ impl Teller {
                 ),
             ));
         }
+        self.invite(directory, &commands)
+    }
+
+    /// Commands of this program, each with its title.
+    pub(super) fn invite(&mut self, directory: impl Display, commands: &[(&str, String)]) -> Result<(), Error> {
+        let dance = std::env::args().next().unwrap_or_else(|| "dance".to_owned());
         self.heading("It stays as it is. In another terminal, try:")?;
         for (title, command) in commands {
             tell(format_args!("\n  {DIM}# {title}{DIM:#}\n  {dance} {command}\n"))?;
@@ -177,7 +201,7 @@ impl Display for Dns {
 }
 
 /// A reader that has gone away has heard enough.
-fn tell(text: impl Display) -> Result<(), Error> {
+pub(super) fn tell(text: impl Display) -> Result<(), Error> {
     let mut out = anstream::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
