@@ -1,7 +1,7 @@
 //! The gateway as a program, in front of a web application that says whom it was told of.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -40,14 +40,14 @@ impl Origin {
         Self { address, requests }
     }
 
-    /// The heads of the requests until now.
+    /// The requests until now, each with its body.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }
 
-/// Requests without a body, one after the other, as long as the connection lasts.
+/// Requests one after the other, as long as the connection lasts. A body is as long as `Content-Length` says.
 fn serve(stream: &TcpStream, seen: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(stream);
     loop {
@@ -57,10 +57,16 @@ fn serve(stream: &TcpStream, seen: &Mutex<Vec<String>>) {
                 return;
             }
         }
-        let fields = head.lines().filter_map(|line| line.split_once(':'));
-        let mut names = fields.filter(|(name, _)| name.eq_ignore_ascii_case(HEADER)).map(|(_, value)| value.trim());
-        let body = names.next().unwrap_or("nobody").to_owned();
-        seen.lock().unwrap().push(head);
+        let field = |wanted| {
+            let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+            fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim().to_owned())
+        };
+        let body = field(HEADER).unwrap_or_else(|| "nobody".to_owned());
+        let mut content = vec![0; field("content-length").map_or(0, |length| length.parse().unwrap())];
+        if reader.read_exact(&mut content).is_err() {
+            return;
+        }
+        seen.lock().unwrap().push(head + &String::from_utf8_lossy(&content));
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         if { stream }.write_all(answer.as_bytes()).is_err() {
             return;

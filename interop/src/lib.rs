@@ -3,6 +3,8 @@
 //! `cargo xtask test --only interop` installs those programs and runs the tests.
 #![allow(clippy::unwrap_used, reason = "support code of tests: a failure here is a failed test")]
 
+pub mod application;
+pub mod balancer;
 pub mod case;
 pub mod chains;
 pub mod changing;

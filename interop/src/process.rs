@@ -36,6 +36,14 @@ pub fn dance() -> Command {
     Command::new(binary)
 }
 
+/// A program of the virtual environment that `cargo xtask` makes below the target directory.
+#[must_use]
+pub fn from_venv(name: &str) -> Command {
+    let file = target().join("interop-venv").join("bin").join(name);
+    assert!(file.is_file(), "{} is missing: `cargo xtask test --only interop` installs it", file.display());
+    Command::new(file)
+}
+
 /// A daemon of Debian's: sbin is not on everyone's PATH.
 #[must_use]
 pub fn program(name: &str) -> Command {

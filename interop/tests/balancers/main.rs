@@ -1,0 +1,9 @@
+//! Load balancers in front of the check, each configured by the files that docs/load-balancers shows.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod apache;
+mod caddy;
+mod envoy_http;
+mod haproxy;
+mod nginx;
+mod traefik;

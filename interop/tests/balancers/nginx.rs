@@ -1,0 +1,71 @@
+//! nginx: `auth_request`.
+
+use dance_http::Dialect;
+use dance_interop::balancer::{Check, Expired, Recipe, cases};
+use dance_interop::process::program;
+
+static RECIPE: Recipe = Recipe {
+    name: "nginx",
+    files: &["nginx.conf"],
+    check: Check::Service("auth-service.toml"),
+    here: &[
+        ("listen 443", "listen 127.0.0.1:{port}"),
+        ("/etc/nginx", "{dir}"),
+        (
+            "http {",
+            "http { client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi; access_log off;",
+        ),
+    ],
+    command: |directory| {
+        let mut command = program("nginx");
+        command.arg("-p").arg(directory).arg("-c").arg(directory.join("nginx.conf"));
+        command.args(["-e", "stderr", "-g", "daemon off; pid nginx.pid;"]);
+        command
+    },
+    dialect: Dialect::EscapedPem,
+    fields: &["X-Client-Cert"],
+    chain: false,
+    body: false,
+    expired: Expired::Refused(400),
+    malformed: 401,
+    down: 500,
+    resumes: true,
+    large_certificates: &[(8_000, 200), (30_000, 200), (60_000, 200)],
+    large_fields: &[(12_000, 200), (40_000, 400)],
+};
+
+// HTTP-07, HTTP-08, HTTP-09, HTTP-10, HTTP-11, HTTP-12, HTTP-13, TLSA-03
+#[test]
+fn clients_are_told_apart() {
+    cases::clients_are_told_apart(&RECIPE);
+}
+
+// HTTP-10
+#[test]
+fn bodies_come_through() {
+    cases::bodies_come_through(&RECIPE);
+}
+
+// HTTP-03, HTTP-04, HTTP-05, HTTP-14
+#[test]
+fn nobody_outside_sets_our_fields() {
+    cases::nobody_outside_sets_our_fields(&RECIPE);
+}
+
+// HTTP-16
+#[test]
+fn a_resumed_session_keeps_its_certificate() {
+    cases::a_resumed_session_keeps_its_certificate(&RECIPE);
+}
+
+// HTTP-12
+#[test]
+fn without_the_service_nobody_passes() {
+    cases::without_the_service_nobody_passes(&RECIPE);
+}
+
+// HTTP-19
+#[test]
+fn large_certificates_and_fields() {
+    cases::large_certificates_and_fields(&RECIPE);
+}
