@@ -27,6 +27,8 @@ pub enum Error {
         /// Why.
         error: AssociationError,
     },
+    /// The service for load balancers does not start.
+    AuthServiceStart(dance_auth_service::StartError),
     /// A connection cannot be opened.
     Connect {
         /// To whom.
@@ -61,7 +63,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A configuration file cannot be used.
-    GatewayConfig(ReadError),
+    DaemonConfig(ReadError),
     /// The gateway does not start.
     GatewayStart(StartError),
     /// The TLS handshake failed.
@@ -169,7 +171,7 @@ impl Error {
         match self {
             Self::Association { .. }
             | Self::Exists { .. }
-            | Self::GatewayConfig(_)
+            | Self::DaemonConfig(_)
             | Self::Hex { .. }
             | Self::KeyUsage { .. }
             | Self::MessageOfOtherSide { .. }
@@ -192,6 +194,8 @@ impl Error {
                     Exit::Usage
                 }
             },
+            Self::AuthServiceStart(error) if error.is_the_systems() => Exit::Unknown,
+            Self::AuthServiceStart(_) => Exit::Usage,
             Self::Handshake(error) => match error {
                 ConnectError::ServerName(_) => Exit::Usage,
                 ConnectError::Io(_) => Exit::Unknown,
@@ -236,6 +240,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Association { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::AuthServiceStart(error) => error.fmt(f),
             Self::Connect { server, error } => write!(f, "cannot connect to {server}: {error}"),
             Self::Connection(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 f.write_str("the server closed the connection before it had said anything")
@@ -255,7 +260,7 @@ impl fmt::Display for Error {
                 write!(f, "the demonstration's application cannot listen on 127.0.0.1: {error}")
             }
             Self::Exists { path } => write!(f, "{} exists already; --force replaces it", path.display()),
-            Self::GatewayConfig(error) => error.fmt(f),
+            Self::DaemonConfig(error) => error.fmt(f),
             Self::GatewayStart(error) => error.fmt(f),
             Self::Handshake(error) => error.fmt(f),
             Self::Hex { error } => write!(f, "expected pairs of hexadecimal digits: {error}"),

@@ -49,6 +49,7 @@ EXIT CODES:
 enum Command {
     Demo(command::demo::Args),
     Gateway(command::gateway::Args),
+    AuthService(command::auth_service::Args),
     Connect(command::connect::Args),
     Request(command::request::Args),
     Identity(command::identity::Args),
@@ -74,6 +75,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let result = match cli.command {
         Command::Demo(args) => args.run(),
         Command::Gateway(args) => args.run(),
+        Command::AuthService(args) => args.run(),
         Command::Connect(args) => args.run(),
         Command::Request(args) => args.run(),
         Command::Identity(args) => args.run(),

@@ -209,11 +209,33 @@ impl<S: TlsaSource> Checker<S> {
     }
 
     /// Goes on to the end, once the body is there that [`Begun::body`] wants.
-    pub async fn finish(&self, begun: Begun, body: Option<&[u8]>) -> Checked {
-        let name = match self.name(&begun, body) {
-            Ok(name) => name,
-            Err(refusal) => return Checked { client_address: Some(begun.address), ..Checked::refused(refusal) },
+    pub async fn finish(&self, begun: Begun, body: &[u8]) -> Checked {
+        match self.name(&begun, body) {
+            Ok(name) => self.decide(begun, name).await,
+            Err(refusal) => Checked { client_address: Some(begun.address), ..Checked::refused(refusal) },
+        }
+    }
+
+    /// The first half of [`finish`](Self::finish): the name that is asserted. The body is not needed after it.
+    ///
+    /// # Errors
+    /// There is none, none that can be read, or two.
+    pub fn name(&self, begun: &Begun, body: &[u8]) -> Result<ClientName, Refusal> {
+        let in_body = match begun.body {
+            Some(kind) => asserted::in_body(kind, body, self.rules.alias).map_err(Refusal::Asserted)?,
+            None => None,
         };
+        match (&begun.name, in_body) {
+            (Some(name), None) => Ok(name.clone()),
+            (None, Some(name)) => Ok(name),
+            (Some(one), Some(other)) if *one == other => Ok(other),
+            (Some(_), Some(_)) => Err(Refusal::NamesDiffer),
+            (None, None) => Err(Refusal::NoName),
+        }
+    }
+
+    /// The second half of [`finish`](Self::finish): the decision.
+    pub async fn decide(&self, begun: Begun, name: ClientName) -> Checked {
         let presented = Presented {
             credential: Some(Credential::clone(&begun.chain)),
             client_id: ClientId::Form(ClientForm::Name(name)),
@@ -230,20 +252,6 @@ impl<S: TlsaSource> Checker<S> {
             decision: Some(verified.decision),
             trace: verified.trace,
             client_address: Some(begun.address),
-        }
-    }
-
-    fn name(&self, begun: &Begun, body: Option<&[u8]>) -> Result<ClientName, Refusal> {
-        let in_body = match (begun.body, body) {
-            (Some(kind), Some(body)) => asserted::in_body(kind, body, self.rules.alias).map_err(Refusal::Asserted)?,
-            _ => None,
-        };
-        match (&begun.name, in_body) {
-            (Some(name), None) => Ok(name.clone()),
-            (None, Some(name)) => Ok(name),
-            (Some(one), Some(other)) if *one == other => Ok(other),
-            (Some(_), Some(_)) => Err(Refusal::NamesDiffer),
-            (None, None) => Err(Refusal::NoName),
         }
     }
 }

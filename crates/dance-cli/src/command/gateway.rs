@@ -5,15 +5,12 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use dance_core::clientid::{ExtensionTypes, Profile};
-use dance_daemon::metrics::Exporter;
-use dance_gateway::config::{
-    ClientCertificates, ExtensionTypeSetting, LogNames, PolicySetting, ProfileSetting, ResumptionSetting,
-};
+use dance_gateway::config::{ClientCertificates, ExtensionTypeSetting, PolicySetting, ProfileSetting, ResumptionSetting};
 use dance_gateway::origin::Origin;
 use dance_gateway::{Config, Gateway, StartError};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::info;
 
+use crate::command::daemon::{Names, Shutdown, ended, tell_metrics};
 use crate::command::dns::DnsOptions;
 use crate::command::{parse_extension_type, parse_profile};
 use crate::logging::{self, LogFormat};
@@ -142,16 +139,6 @@ enum Resumption {
     Bound,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Names {
-    /// As they are
-    Full,
-    /// As a digest under a key drawn at each start
-    Hashed,
-    /// Not at all
-    Off,
-}
-
 /// Reads `--extension-type`.
 fn parse_extension_types(text: &str) -> Result<ExtensionTypes, String> {
     let types = text.split(',').map(parse_extension_type).collect::<Result<Vec<_>, _>>()?;
@@ -175,7 +162,7 @@ impl Args {
     /// The file, or the defaults, with the flags put over it.
     fn config(self) -> Result<Config, Error> {
         let mut config = match &self.config {
-            Some(path) => Config::read(path).map_err(Error::GatewayConfig)?,
+            Some(path) => Config::read(path).map_err(Error::DaemonConfig)?,
             None => Config::default(),
         };
         if let Some(listen) = self.listen {
@@ -215,11 +202,8 @@ impl Args {
             Some(Resumption::Off) => config.resumption = ResumptionSetting::Off,
             Some(Resumption::Bound) => config.resumption = ResumptionSetting::Bound,
         }
-        match self.log_names {
-            None => {}
-            Some(Names::Full) => config.log_names = LogNames::Full,
-            Some(Names::Hashed) => config.log_names = LogNames::Hashed,
-            Some(Names::Off) => config.log_names = LogNames::Off,
+        if let Some(names) = self.log_names {
+            config.log_names = names.into();
         }
         self.dns.configure(&mut config.dns);
         Ok(config)
@@ -240,33 +224,13 @@ fn bind(config: &Config) -> Result<Gateway<dance_resolver::Resolver>, Error> {
 }
 
 async fn serve(config: &Config) -> Result<Exit, Error> {
-    // Before the address is told: whoever reads it may send a signal at once.
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
-    // Before there is anything to count.
+    let shutdown = Shutdown::expect()?;
     let metrics = config.metrics_address().map_err(|error| Error::GatewayStart(StartError::Config(error.into())))?;
     if let Some(address) = metrics {
-        let start = |error| Error::GatewayStart(StartError::Daemon(error));
-        let exporter = Exporter::bind(address).map_err(start)?;
-        exporter.recorder().install().map_err(start)?;
-        info!(addr = %exporter.local_addr(), "metrics");
-        tokio::spawn(exporter.run());
+        tell_metrics(address).map_err(|error| Error::GatewayStart(StartError::Daemon(error)))?;
     }
     let gateway = bind(config)?;
     info!(addr = %gateway.local_addr(), "listening");
     dance_gateway::raise_open_files(config);
-    let shutdown = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        info!("finishing requests under way");
-    };
-    if gateway.run(shutdown).await {
-        info!("ended");
-        Ok(Exit::Yes)
-    } else {
-        warn!("ended; requests under way were cut off after drain-timeout");
-        Ok(Exit::No)
-    }
+    Ok(ended(gateway.run(shutdown.wait()).await))
 }

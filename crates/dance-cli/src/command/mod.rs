@@ -4,7 +4,9 @@ use dance_core::clientid::{ClientProfile, ExtensionType, Profile};
 use dance_core::name::{ClientName, NameError};
 use serde::Serialize;
 
+pub(crate) mod auth_service;
 pub(crate) mod connect;
+pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod dns;
 pub(crate) mod extension;
