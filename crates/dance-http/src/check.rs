@@ -209,8 +209,8 @@ impl<S: TlsaSource> Checker<S> {
     }
 
     /// Goes on to the end, once the body is there that [`Begun::body`] wants.
-    pub async fn finish(&self, begun: Begun, body: &[u8]) -> Checked {
-        match self.name(&begun, body) {
+    pub async fn finish(&self, begun: Begun, body: Option<&[u8]>) -> Checked {
+        match self.name(&begun, body.unwrap_or_default()) {
             Ok(name) => self.decide(begun, name).await,
             Err(refusal) => Checked { client_address: Some(begun.address), ..Checked::refused(refusal) },
         }

@@ -143,14 +143,14 @@ where
         Err(refusal) => return (Checked::refused(refusal), None),
     };
     if begun.body().is_none() {
-        let checked = checker.finish(begun, &[]).await;
+        let checked = checker.finish(begun, None).await;
         return (checked, Some(Request::from_parts(parts, CheckedBody::untouched(body, Arc::clone(fields)))));
     }
     let (data, trailers) = match body::read_body(body, checker.rules().body_limit).await {
         Ok(read) => read,
         Err(refusal) => return (Checked::refused(refusal), None),
     };
-    let checked = checker.finish(begun, &data).await;
+    let checked = checker.finish(begun, Some(&data)).await;
     (checked, Some(Request::from_parts(parts, CheckedBody::read(data, trailers, Arc::clone(fields)))))
 }
 

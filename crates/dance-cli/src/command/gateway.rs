@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use dance_core::clientid::{ExtensionTypes, Profile};
-use dance_gateway::config::{ClientCertificates, ExtensionTypeSetting, PolicySetting, ProfileSetting, ResumptionSetting};
+use dance_gateway::config::{
+    ClientCertificates, ExtensionTypeSetting, PolicySetting, ProfileSetting, ResumptionSetting,
+};
 use dance_gateway::origin::Origin;
 use dance_gateway::{Config, Gateway, StartError};
 use tracing::info;
