@@ -4,7 +4,8 @@ use std::fmt;
 
 use dance_core::name::{ClientName, NameError};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize as _, Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// The field in which a request asserts a name where nobody reads its body.
 pub const ASSERTED: HeaderName = HeaderName::from_static("dane-clientid-asserted");
@@ -75,9 +76,12 @@ pub fn in_body(kind: BodyKind, body: &[u8], alias: bool) -> Result<Option<Client
         BodyKind::Json if body.is_empty() => {}
         BodyKind::Json => {
             let mut reader = serde_json::Deserializer::from_slice(body);
-            let members = Members { is_name, found: &mut found };
-            (&mut reader).deserialize_any(members).map_err(|_| AssertedError::Undecodable { kind })?;
-            reader.end().map_err(|_| AssertedError::Undecodable { kind })?;
+            let read = if body.trim_ascii_start().starts_with(b"{") {
+                reader.deserialize_map(Members { is_name, found: &mut found })
+            } else {
+                IgnoredAny::deserialize(&mut reader).map(drop)
+            };
+            read.and_then(|()| reader.end()).map_err(|_| AssertedError::Undecodable { kind })?;
         }
         BodyKind::Form => {
             for (key, value) in form_urlencoded::parse(body) {
@@ -114,7 +118,7 @@ impl Found {
     }
 }
 
-/// Reads a JSON document through to its end, since an error after the name is an error too, and keeps nothing but the name.
+/// Reads a JSON object through to its end, since an error after the name is an error too, and keeps nothing but the name.
 struct Members<'a, F> {
     is_name: F,
     found: &'a mut Found,
@@ -124,50 +128,19 @@ impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Members<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON document")
+        f.write_str("a JSON object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
             if (self.is_name)(&key) {
-                let member = match map.next_value::<serde_json::Value>()? {
-                    serde_json::Value::String(text) => Member::Text(text),
-                    _ => Member::Other,
-                };
-                self.found.add(member);
+                // As it stands, or a client could have its body built up in memory many times as large.
+                let value = map.next_value::<&RawValue>()?;
+                self.found.add(serde_json::from_str(value.get()).map_or(Member::Other, Member::Text));
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(())
-    }
-
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
     }
 }

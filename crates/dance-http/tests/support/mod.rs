@@ -1,6 +1,8 @@
 //! The world that requests are checked against: a signed DNS, the client that has a record in it, and one that has not.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses a part of it, and fails where it is not to be had")]
 
+pub(crate) mod wire;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
