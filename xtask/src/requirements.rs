@@ -10,7 +10,7 @@ use std::path::Path;
 
 const TABLE: &str = "docs/requirements.md";
 /// Where tests lie.
-const SOURCES: &[&str] = &["crates", "interop"];
+const SOURCES: &[&str] = &["crates", "examples", "interop"];
 const FAMILIES: &[&str] = &["CID", "NAM", "CLI", "SRV", "DNS", "TLSA", "RPK", "HTTP", "SEC"];
 const UPDATE: &str = "run `cargo xtask requirements --write` and commit the result";
 

@@ -353,6 +353,17 @@ impl Dialect {
         }
     }
 
+    /// The field in which its balancers forward unless told otherwise; `None` where they must be told.
+    #[must_use]
+    pub const fn default_field(self) -> Option<HeaderName> {
+        match self {
+            Self::Rfc9440 => Some(CLIENT_CERT),
+            Self::Xfcc => Some(HeaderName::from_static("x-forwarded-client-cert")),
+            Self::Traefik => Some(HeaderName::from_static("x-forwarded-tls-client-cert")),
+            Self::EscapedPem | Self::Base64Der => None,
+        }
+    }
+
     /// The dialect of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

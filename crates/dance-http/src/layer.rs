@@ -107,7 +107,7 @@ where
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
-            let (start, peer) = (Instant::now(), request.extensions().get().copied());
+            let (start, peer) = (Instant::now(), Peer::of(request.extensions()));
             let (checked, request) = check(&checker, &fields, request, peer).await;
             checker.tell(&CheckEvent { peer, checked: &checked, elapsed: start.elapsed() });
             match (checked.outcome, request) {

@@ -13,11 +13,14 @@
 //! | [`refusal`] | what a refused request is told |
 //! | [`layer`] | the same as a tower layer: for axum, tonic, hyper and whatever else speaks tower |
 //! | [`metrics`] | what is counted |
+//! | `axum` | an extractor, with the feature of this name |
 //! | [`identity`] | header fields that say who the client is: which pass, and who sets them |
 
 #![forbid(unsafe_code)]
 
 pub mod asserted;
+#[cfg(feature = "axum")]
+pub mod axum;
 mod body;
 mod chains;
 pub mod check;

@@ -1,20 +1,79 @@
 //! Who may forward certificates (RFC 9440 section 4, requirements 6.2 item 6).
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::task::{Context, Poll};
 
 use http::header::{HeaderMap, HeaderName};
+use http::{Extensions, Request};
 use ipnet::IpNet;
+use tower_layer::Layer;
+use tower_service::Service;
 
 /// Who is at the other end of the connection on which a request came. The server that accepted it puts this into the request's extensions;
-/// a request without it is nobody's, and trusted with nothing.
+/// a request without it is nobody's, and trusted with nothing. It is a tower layer over the service of the connection, which does that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// An address.
     Address(IpAddr),
     /// A process that may open the Unix socket.
     UnixSocket,
+}
+
+impl Peer {
+    /// Who sent the request that has these extensions, if the server says so. With the feature `axum` it may say so in axum's way, by
+    /// `into_make_service_with_connect_info::<Peer>()`, or `::<SocketAddr>()`.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<Self> {
+        let peer = extensions.get().copied();
+        #[cfg(feature = "axum")]
+        let peer = peer.or_else(|| crate::axum::connected(extensions));
+        peer
+    }
+}
+
+impl From<IpAddr> for Peer {
+    fn from(address: IpAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(address.ip())
+    }
+}
+
+/// The service of one connection: each of its requests is this peer's.
+impl<T> Layer<T> for Peer {
+    type Service = OfPeer<T>;
+
+    fn layer(&self, inner: T) -> OfPeer<T> {
+        OfPeer { peer: *self, inner }
+    }
+}
+
+/// A service whose requests all come from one [`Peer`].
+#[derive(Clone, Debug)]
+pub struct OfPeer<T> {
+    peer: Peer,
+    inner: T,
+}
+
+impl<T: Service<Request<B>>, B> Service<Request<B>> for OfPeer<T> {
+    type Response = T::Response;
+    type Error = T::Error;
+    type Future = T::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> T::Future {
+        request.extensions_mut().insert(self.peer);
+        self.inner.call(request)
+    }
 }
 
 /// Whose forwarded certificates count.
@@ -101,5 +160,5 @@ pub(crate) fn client_address(headers: &HeaderMap, field: &HeaderName) -> Option<
     let value = headers.get_all(field).iter().next_back()?.to_str().ok()?;
     let last = value.rsplit(',').next()?.trim_ascii();
     let bare = last.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or(last);
-    bare.parse().ok().or_else(|| last.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
+    bare.parse().ok().or_else(|| last.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
 }

@@ -181,12 +181,7 @@ fn names(scene: &Scene) -> Vec<Case> {
         ),
         case("JSON: a byte order mark", 400, in_json(&format!("\u{feff}{}", json(NAME))), &json_good),
         case("JSON: in UTF-16", 400, plain.clone().body(JSON, utf16(&json(NAME))), &json_good),
-        case(
-            "JSON: not UTF-8",
-            400,
-            plain.body(JSON, b"{\"dane_clientid\":\"d\xff.example.com\"}"),
-            &json_good,
-        ),
+        case("JSON: not UTF-8", 400, plain.body(JSON, b"{\"dane_clientid\":\"d\xff.example.com\"}"), &json_good),
         case("JSON: an escaped NUL", 400, in_json(&json("device1.example.com\\u0000")), &json_good),
         case("JSON: cut short", 400, in_json(&json(NAME)[..30]), &json_good),
         case(

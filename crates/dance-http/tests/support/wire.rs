@@ -52,12 +52,8 @@ impl Server {
             builder.http2().max_header_list_size(256 * 1024);
             loop {
                 let (stream, peer) = listener.accept().await.unwrap();
-                let (mut service, peer) = (service.clone(), Peer::Address(peer.ip()));
-                let service = tower::service_fn(move |mut request: Request<Incoming>| {
-                    request.extensions_mut().insert(peer);
-                    service.call(request)
-                });
-                let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+                let service = TowerToHyperService::new(Peer::from(peer).layer(service.clone()));
+                let connection = builder.serve_connection(TokioIo::new(stream), service);
                 let connection = connection.into_owned();
                 tokio::spawn(async move {
                     // What a client does wrong is no error of the test.
