@@ -233,7 +233,8 @@ pub(crate) fn loopback(port: u16) -> SocketAddr {
 }
 
 /// A port that is free for UDP and TCP, with the sockets that hold it.
-pub(crate) fn free_port() -> ((UdpSocket, TcpListener), u16) {
+#[must_use]
+pub fn free_port() -> ((UdpSocket, TcpListener), u16) {
     loop {
         let tcp = TcpListener::bind(loopback(0)).unwrap();
         let port = tcp.local_addr().unwrap().port();
