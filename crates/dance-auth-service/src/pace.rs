@@ -58,9 +58,9 @@ impl Pace {
     /// may be anything, and `header` is `None`.
     pub(crate) fn next(&self, header: Option<Duration>, idle: Duration) -> Next {
         let now = Instant::now();
-        // One under way ends by itself: its body and its look-up have their own limits.
+        // One under way ends by itself: its body and its look-up have their own limits. What comes after it may be late.
         if self.requests.load(Ordering::Relaxed) > 0 {
-            return Next::Wait(now + idle);
+            return Next::Wait(now + header.map_or(idle, |header| header.min(idle)));
         }
         let began = self.header.load(Ordering::Relaxed);
         let (until, late) = match header {
