@@ -7,7 +7,8 @@
 //! * There is a signed DNS in which every record that a command prints is published at once, beside those that its name has, an application at 127.0.0.1:8080 that
 //!   says hello to the name in `Dane-Clientid`, and the certificate of a server `gateway.example.net` in `server-chain.pem` and
 //!   `server-key.pem`. Commands are given the options by which they find these on a test's ports.
-//! * `dance gateway` stays up until the next one; what is shown is its log up to the line with its address. `demo --keep` is run without `--keep`.
+//! * `dance gateway` stays up until the next one, and so does `dance auth-service`, which 127.0.0.1:9181 stands for; what is shown is their log up to
+//!   the line with their address. `demo --keep` is run without `--keep`.
 //! * In blocks marked `sh` lines that start with `dance` must be correct usage.
 //!
 //! Other commands (`cargo build`, `curl`) are not run.
@@ -103,17 +104,18 @@ struct Scene {
     dns: SignedWorld,
     records: HashMap<String, Vec<String>>,
     application: String,
-    gateway: Option<Gateway>,
+    gateway: Option<Daemon>,
+    auth_service: Option<Daemon>,
 }
 
-struct Gateway {
+struct Daemon {
     child: Child,
     address: String,
     /// Open for as long as it lives.
     _log: BufReader<ChildStdout>,
 }
 
-impl Drop for Gateway {
+impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -136,44 +138,64 @@ impl Scene {
             fs::write(path.join(name), content).unwrap();
         }
         symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec"), path.join("spec")).unwrap();
-        Self { dns, records: HashMap::new(), application: application(), gateway: None, directory }
+        Self { dns, records: HashMap::new(), application: application(), gateway: None, auth_service: None, directory }
     }
 
     /// A shell in which `dance` is the binary under test, with the options by which it finds the scene.
     fn shell(&self, line: &str) -> Command {
-        let gateway = self.gateway.as_ref().map_or("nobody:1", |gateway| &gateway.address);
+        let address = |daemon: &Option<Daemon>| daemon.as_ref().map_or("nobody:1".to_owned(), |it| it.address.clone());
+        let gateway = address(&self.gateway);
         let dns = format!("--resolver {} --trust-anchor .trust-anchor", self.dns.addr());
         let script = format!(
             "dance() {{ case $1 in
                  resolve) {binary} \"$@\" {dns} ;;
                  request) {binary} \"$@\" --resolve-to {gateway} --server-ca .server-ca.pem {dns} ;;
-                 gateway) exec {binary} \"$@\" --listen 127.0.0.1:0 {dns} ;;
+                 gateway) case \" $* \" in
+                     *' forward '*) exec {binary} \"$@\" --listen 127.0.0.1:0 ;;
+                     *) exec {binary} \"$@\" --listen 127.0.0.1:0 {dns} ;;
+                 esac ;;
+                 auth-service) exec {binary} \"$@\" --listen 127.0.0.1:0 {dns} ;;
                  *) {binary} \"$@\" ;;
              esac; }}
              {{ {line}
              }} 2>&1",
             binary = env!("CARGO_BIN_EXE_dance"),
-            line = line.replace("127.0.0.1:8080", &self.application),
+            line = line
+                .replace("127.0.0.1:8080", &self.application)
+                .replace("127.0.0.1:9181", &address(&self.auth_service)),
         );
         let mut command = Command::new("sh");
         command.args(["-c", &script]).current_dir(self.directory.path()).env("NO_COLOR", "1");
         command
     }
 
-    /// Runs a command: its exit code and both outputs together. Of a gateway, the lines until it listens.
+    /// Starts a daemon, and gives its lines until it listens.
+    fn start(&self, command: &str) -> (Daemon, String) {
+        let mut child = self.shell(command).stdout(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = String::new();
+        let address = loop {
+            let start = lines.len();
+            assert_ne!(log.read_line(&mut lines).unwrap(), 0, "`{command}` ended: {lines}");
+            if let Some((_, address)) = lines[start..].trim_end().split_once("listening addr=") {
+                break address.to_owned();
+            }
+        };
+        (Daemon { child, address, _log: log }, lines)
+    }
+
+    /// Runs a command: its exit code and both outputs together. Of a daemon, the lines until it listens.
     fn run(&mut self, command: &str) -> (i32, String) {
         if command.starts_with("dance gateway ") {
-            let mut child = self.shell(command).stdout(Stdio::piped()).spawn().unwrap();
-            let mut log = BufReader::new(child.stdout.take().unwrap());
-            let mut lines = String::new();
-            let address = loop {
-                let start = lines.len();
-                assert_ne!(log.read_line(&mut lines).unwrap(), 0, "the gateway ended: {lines}");
-                if let Some((_, address)) = lines[start..].trim_end().split_once("listening addr=") {
-                    break address.to_owned();
-                }
-            };
-            self.gateway = Some(Gateway { child, address, _log: log });
+            self.gateway = None;
+            let (daemon, lines) = self.start(command);
+            self.gateway = Some(daemon);
+            return (0, lines);
+        }
+        if command.starts_with("dance auth-service ") {
+            self.auth_service = None;
+            let (daemon, lines) = self.start(command);
+            self.auth_service = Some(daemon);
             return (0, lines);
         }
         let output = self.shell(command).output().unwrap();
