@@ -91,6 +91,16 @@ impl IdentityFields {
         }
     }
 
+    /// What an application answers to an authenticated client is for that client, unless the application says otherwise, by
+    /// `Cache-Control` or by a `Vary` that tells clients apart (RFC 9440 section 2.4). One by `Accept-Encoding` does not.
+    pub(crate) fn keep_from_caches(&self, response: &mut HeaderMap) {
+        let tells_clients_apart = |token: &[u8]| token == b"*" || self.is_identity(token);
+        let varies = response.get_all(header::VARY).iter().flat_map(tokens).any(tells_clients_apart);
+        if !varies && !response.contains_key(header::CACHE_CONTROL) {
+            response.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+    }
+
     /// Takes off trailers what says who the client is; the balancer says it in headers.
     pub(crate) fn strip_trailers(&self, trailers: &mut HeaderMap) {
         remove(trailers, |name| self.is_identity(name.as_str().as_bytes()));

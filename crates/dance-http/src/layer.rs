@@ -8,7 +8,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use dance_core::verdict::VerifiedClient;
 use dance_resolver::TlsaSource;
-use http::header::{CACHE_CONTROL, HeaderValue, VARY};
 use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
@@ -41,6 +40,9 @@ impl std::ops::Deref for AuthenticatedClient {
 }
 
 /// Puts the check in front of a service. By itself it decides nothing: see [`Checker`].
+///
+/// A body that may hold the name is waited for, for as long as the server waits: limits on time are the server's, or those of a layer in
+/// front of this one.
 pub struct DaneLayer<S> {
     checker: Arc<Checker<S>>,
     fields: Arc<IdentityFields>,
@@ -115,7 +117,7 @@ where
                     fields.rewrite(request.headers_mut(), &client);
                     request.extensions_mut().insert(AuthenticatedClient(client.into()));
                     let mut response = inner.call(request).await?;
-                    not_for_shared_caches(&mut response);
+                    fields.keep_from_caches(response.headers_mut());
                     Ok(response)
                 }
                 (Err(refusal), _) => Ok(refusal.response(checker.rules())),
@@ -152,11 +154,4 @@ where
     };
     let checked = checker.finish(begun, Some(&data)).await;
     (checked, Some(Request::from_parts(parts, CheckedBody::read(data, trailers, Arc::clone(fields)))))
-}
-
-/// What an application answers to an authenticated client is for that client, unless the application says otherwise (HTTP-15).
-fn not_for_shared_caches<R>(response: &mut Response<R>) {
-    if !response.headers().contains_key(CACHE_CONTROL) && !response.headers().contains_key(VARY) {
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
 }
