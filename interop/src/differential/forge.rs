@@ -155,6 +155,16 @@ impl Forgery<'_> {
     }
 }
 
+/// The signature over the rest of an RRset that takes the place of one over the whole: by the same key, for the same time. `None` if nothing
+/// is left to sign, or it is no key of the zone that the signature names.
+pub(super) fn signed_again(universe: &Universe, rest: &[Rr], signed: &Rr) -> Option<Rr> {
+    let head = Rrsig::read(&signed.data)?;
+    let is_signer =
+        |key: &&ZoneKey| key.key.tag(key.flags()) == head.tag && key.key.algorithm.to_int() == head.algorithm;
+    let key = universe.zone(&head.signer)?.keys.iter().find(is_signer)?;
+    (!rest.is_empty()).then(|| signature(rest, &head, key))
+}
+
 /// Signs as RFC 4034 section 3.1.8.1 says.
 fn signature(set: &[Rr], head: &Rrsig, key: &ZoneKey) -> Rr {
     let owner = &set[0].owner;

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use dance_dnssec::{Failure, Proof};
+use domain::base::ToName;
 use domain::base::iana::Rtype;
 use tokio::runtime::Runtime;
 
 use super::liar::{Case, Liar, Told};
-use super::message::{Answer, Question, Rr};
+use super::message::{Answer, DnsName, Question, Rr, name_end};
 use super::random::Random;
 use super::scrub;
 use super::universe::Universe;
@@ -303,6 +304,18 @@ impl Lane {
         if matches!(failure, Some(Failure::Malformed { .. })) && self.agrees(case, judged, both) {
             return Some("what is no part of the proof is refused here; without that the verdict is unbound's");
         }
+        if let Some(Failure::NoKeyForDs { zone }) = failure {
+            let question = Question { name: zone.to_canonical_name(), rtype: Rtype::DS };
+            if self.agrees_without(case, judged, &question, is_sha1_digest) {
+                return Some(
+                    "a DS with SHA-1 beside a stronger one does not count here (RFC 4509 section 3): refused here, believed there",
+                );
+            }
+        }
+        let is_proof = |rr: &Rr| has_wildcard_next(rr, &case.question.name);
+        if *unbound == Verdict::Nodata && self.agrees_without(case, judged, &case.question, is_proof) {
+            return Some("unbound takes a wildcard that an NSEC record shows to exist for one without records");
+        }
         let honest = judged.told.values().all(|told| !told.zone_said_it && !told.of_the_past);
         if matches!(unbound, Verdict::Nxdomain | Verdict::Nodata) && honest && !truth(case).is_empty() {
             return Some("unbound believes a denial of what the zone holds");
@@ -351,6 +364,26 @@ impl Lane {
             agrees(self)
         })
     }
+
+    /// Whether these records in the answer to this question are why unbound believes the case: without them it refuses it too, and this
+    /// implementation goes on to refuse it for the reason that it gave.
+    fn agrees_without(
+        &mut self,
+        case: &Arc<Case>,
+        judged: &Judged,
+        question: &Question,
+        gone: impl Fn(&Rr) -> bool,
+    ) -> bool {
+        let Some(told) = judged.told.get(question) else { return false };
+        if judged.proof.failure.is_none() || !told.answer.records().any(&gone) {
+            return false;
+        }
+        self.liar.turn_to(case);
+        self.liar.tell(question, scrub::without(&case.universe, &told.answer, gone));
+        let (ours, proof) = self.ours(case, 0);
+        let unbound = self.unbound(case);
+        proof.failure == judged.proof.failure && unbound.is_some_and(|unbound| same(&ours.verdict, &unbound.verdict))
+    }
 }
 
 const ASKS_FOR_END: &str = "unbound asks for the end of an alias once more, and gets another answer";
@@ -367,6 +400,19 @@ fn is_opt_out(rr: &Rr) -> bool {
 /// A DS record with one of the algorithms 5 and 7, or with digest type 1.
 fn is_sha1(rr: &Rr) -> bool {
     rr.rtype == Rtype::DS && matches!(rr.data.get(2..4), Some([5 | 7, _] | [_, 1]))
+}
+
+/// A DS record with digest type 1.
+fn is_sha1_digest(rr: &Rr) -> bool {
+    rr.rtype == Rtype::DS && rr.data.get(3) == Some(&1)
+}
+
+/// An NSEC record whose next name is a wildcard that may be for this name. It shows that there is such a wildcard, and nothing of its types.
+fn has_wildcard_next(rr: &Rr, name: &DnsName) -> bool {
+    let end = name_end(&rr.data, 0).filter(|_| rr.rtype == Rtype::NSEC);
+    let next = end.and_then(|end| DnsName::from_octets(rr.data[..end].to_vec().into()).ok());
+    let wildcard = next.filter(|next| next.first().is_wildcard());
+    wildcard.and_then(|next| next.parent()).is_some_and(|above| name.ends_with(&above) && *name != above)
 }
 
 fn is_denial(rr: &Rr) -> bool {

@@ -3,6 +3,7 @@
 
 use domain::base::iana::Rtype;
 
+use super::forge;
 use super::message::{Answer, DnsName, Question, Rr, Rrsig};
 use super::universe::Universe;
 
@@ -36,6 +37,24 @@ pub(super) fn variants(universe: &Universe, question: &Question, answer: &Answer
         }
     }
     different
+}
+
+/// The answer without some of its records, as if those who signed it had left them out: the rest of an RRset is signed again.
+pub(super) fn without(universe: &Universe, answer: &Answer, gone: impl Fn(&Rr) -> bool) -> Answer {
+    let section = |section: &Vec<Rr>| {
+        let rest: Vec<Rr> = section.iter().filter(|rr| !gone(rr)).cloned().collect();
+        let is_rest = |rr: &Rr, signed: &Rr| rr.rtype != Rtype::RRSIG && rr.is_of(&signed.owner, signed.covers());
+        let signed_again = |rr: &Rr| {
+            let lost = |other: &Rr| gone(other) && is_rest(other, rr);
+            if rr.rtype != Rtype::RRSIG || !section.iter().any(lost) {
+                return Some(rr.clone());
+            }
+            let set: Vec<Rr> = rest.iter().filter(|other| is_rest(other, rr)).cloned().collect();
+            forge::signed_again(universe, &set, rr)
+        };
+        rest.iter().filter_map(signed_again).collect()
+    };
+    Answer { sections: answer.sections.each_ref().map(section), ..*answer }
 }
 
 /// What is left of an answer.

@@ -63,6 +63,11 @@ fn a_wildcard_without_the_type() {
     // A wildcard that exists only for a name below it has no types at all (RFC 4592 section 2.2.2).
     let empty = nsec_of("test.", &[("test.", "x.*.test.", APEX), cover]);
     assert_eq!(denied(&empty, "b.test."), Denied::Nodata);
+    // One that is itself the next name exists, with types that this record does not know.
+    let next = nsec_of("test.", &[("!.test.", "*.test.", DATA), cover]);
+    assert_eq!(denied(&next, "b.test."), Denied::Nothing);
+    let cname = nsec_of("test.", &[("!.test.", "*.test.", DATA), ("*.test.", "c.test.", "CNAME")]);
+    assert_eq!(denied(&cname, "b.test."), Denied::Nothing);
 }
 
 // DNS-06
