@@ -79,7 +79,11 @@ fn families<'a>(text: &mut String, kind: &str, values: impl Iterator<Item = (&'a
         let name = key.name();
         if name != family {
             family = name;
-            let help = METRICS.iter().chain(dance_http::metrics::METRICS).find(|metric| metric.name == name).map_or("", |metric| metric.help);
+            let help = METRICS
+                .iter()
+                .chain(dance_http::metrics::METRICS)
+                .find(|metric| metric.name == name)
+                .map_or("", |metric| metric.help);
             // Writing to a string does not fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         }

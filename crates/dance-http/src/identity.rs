@@ -92,11 +92,13 @@ impl IdentityFields {
     }
 
     /// What an application answers to an authenticated client is for that client, unless the application says otherwise, by
-    /// `Cache-Control` or by a `Vary` that tells clients apart (RFC 9440 section 2.4). One by `Accept-Encoding` does not.
+    /// `Cache-Control` or by a `Vary` that tells clients apart (RFC 9440 section 2.4). One by `Accept-Encoding` does not. One by a field
+    /// that says who the client is becomes `*`: that field is not in the request that a cache on the way has seen.
     pub(crate) fn keep_from_caches(&self, response: &mut HeaderMap) {
-        let tells_clients_apart = |token: &[u8]| token == b"*" || self.is_identity(token);
-        let varies = response.get_all(header::VARY).iter().flat_map(tokens).any(tells_clients_apart);
-        if !varies && !response.contains_key(header::CACHE_CONTROL) {
+        let varies = |by: &dyn Fn(&[u8]) -> bool| response.get_all(header::VARY).iter().flat_map(tokens).any(by);
+        if varies(&|token| self.is_identity(token)) {
+            response.insert(header::VARY, HeaderValue::from_static("*"));
+        } else if !varies(&|token| token == b"*") && !response.contains_key(header::CACHE_CONTROL) {
             response.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
     }
