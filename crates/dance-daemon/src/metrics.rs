@@ -1,5 +1,5 @@
-//! What is counted, for Prometheus: the setting `metrics` opens a port of its own, over plain HTTP, where `GET /metrics` tells everything that
-//! [`METRICS`] lists.
+//! What is counted, for Prometheus: the setting `metrics` opens a port of its own, over plain HTTP, where `GET /metrics` tells everything that is
+//! counted in this process.
 //!
 //! Counters and gauges are all there is, so this is its own recorder instead of an exporter with histograms and the twenty crates that
 //! those take.
@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dance_resolver::metrics::METRICS;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -43,6 +42,8 @@ pub struct Recorder(Arc<Mutex<Registry>>);
 struct Registry {
     counters: BTreeMap<Key, Arc<AtomicU64>>,
     gauges: BTreeMap<Key, Arc<AtomicU64>>,
+    /// What each of them says.
+    help: BTreeMap<KeyName, SharedString>,
 }
 
 impl Recorder {
@@ -60,9 +61,9 @@ impl Recorder {
         let registry = self.registry();
         let mut text = String::new();
         let counters = registry.counters.iter().map(|(key, value)| (key, value.load(Ordering::Relaxed).to_string()));
-        families(&mut text, "counter", counters);
+        families(&mut text, &registry.help, "counter", counters);
         let gauge = |value: &AtomicU64| f64::from_bits(value.load(Ordering::Relaxed)).to_string();
-        families(&mut text, "gauge", registry.gauges.iter().map(|(key, value)| (key, gauge(value))));
+        families(&mut text, &registry.help, "gauge", registry.gauges.iter().map(|(key, value)| (key, gauge(value))));
         text
     }
 
@@ -73,21 +74,22 @@ impl Recorder {
 }
 
 /// All of one kind, in the order of their names.
-fn families<'a>(text: &mut String, kind: &str, values: impl Iterator<Item = (&'a Key, String)>) {
+fn families<'a>(
+    text: &mut String,
+    help: &BTreeMap<KeyName, SharedString>,
+    kind: &str,
+    values: impl Iterator<Item = (&'a Key, String)>,
+) {
     let mut family = "";
     for (key, value) in values {
         let name = key.name();
         if name != family {
             family = name;
-            let help = METRICS
-                .iter()
-                .chain(dance_http::metrics::METRICS)
-                .find(|metric| metric.name == name)
-                .map_or("", |metric| metric.help);
+            let help = help.get(name).map_or("", |help| help);
             // Writing to a string does not fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         }
-        // Labels are words of ours (see METRICS): nothing in them needs an escape.
+        // Labels are words of ours: nothing in them needs an escape.
         let labels: Vec<_> = key.labels().map(|label| format!("{}=\"{}\"", label.key(), label.value())).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         let _ = writeln!(text, "{name}{labels} {value}");
@@ -95,8 +97,15 @@ fn families<'a>(text: &mut String, kind: &str, values: impl Iterator<Item = (&'a
 }
 
 impl metrics::Recorder for Recorder {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_counter(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
+        self.registry().help.insert(name, help);
+    }
+
+    fn describe_gauge(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
+        self.registry().help.insert(name, help);
+    }
+
+    /// There are none.
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {

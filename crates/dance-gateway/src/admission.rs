@@ -77,7 +77,7 @@ pub(crate) async fn admit<S: TlsaSource>(
     let presented = Arc::clone(pending.presented());
     let (verdict, asked, certificates) = match &core.clients {
         // It was asked for a certificate and for no name, so there is nothing to decide.
-        Clients::Forward => {
+        Clients::Forward(_) => {
             let certificates = match &presented.credential {
                 Some(Credential::X509(chain)) => chain.clone(),
                 Some(Credential::RawPublicKey(_)) | None => Vec::new(),

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::admission::{Admitted, Who, admit};
-use crate::listener::Core;
+use crate::listener::{Clients, Core};
 use crate::proxy::{Session, Tunnel};
 use crate::recheck::Vigil;
 use crate::standing;
@@ -70,6 +70,9 @@ pub(crate) async fn serve<S: TlsaSource + 'static>(
     let (octets, most) = (headers.certificate_octets(), core.shared.max_certificate_octets);
     if octets > most {
         tracing::info!(%peer, octets, most, "certificates too long for the application: its requests are answered 431");
+    }
+    if let (Clients::Forward(counted), Who::Holder(certificates)) = (&core.clients, &who) {
+        counted.count(certificates.len(), octets > most);
     }
     let session = Arc::new(Session::new(Arc::clone(&core.shared), headers));
     let limits = core.limits;

@@ -10,6 +10,7 @@
 //! | `handshakes` | how many of them one address has under way |
 //! | `admission`, `sessions` | handshake, verdict, and whom it lets in; whom without a verdict of its own |
 //! | `connection` | then HTTP/1.1 or HTTP/2 by ALPN |
+//! | [`forwarding`] | what is counted where nobody is asked who they are |
 //! | `ordinary` | certificates of clients that do not ask for DANE |
 //! | [`log`] | one line for each verdict |
 //! | `proxy` | one request |
@@ -33,6 +34,7 @@ mod admission;
 mod body;
 pub mod config;
 mod connection;
+pub mod forwarding;
 mod handshakes;
 mod listener;
 pub mod log;

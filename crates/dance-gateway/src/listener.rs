@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::connection::{Limits, serve};
+use crate::forwarding::Forwarding;
 use crate::handshakes::Handshakes;
 use crate::log::{self, VerdictEvent};
 use crate::ordinary::ClientCa;
@@ -27,7 +28,7 @@ pub(crate) enum Clients<S> {
     /// Who they are.
     Dane(Dane<S>),
     /// What certificates they hold.
-    Forward,
+    Forward(Forwarding),
 }
 
 /// What it takes to find out who clients are.

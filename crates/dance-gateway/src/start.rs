@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use crate::admission::H2;
 use crate::config::{CheckedDane, Config, ConfigError, ResumptionSetting};
 use crate::connection::Limits;
+use crate::forwarding::Forwarding;
 use crate::handshakes::Handshakes;
 use crate::listener::{self, Clients, Core, Dane};
 use crate::log::VerdictEvent;
@@ -101,7 +102,7 @@ impl<S: TlsaSource + 'static> Gateway<S> {
             None => {
                 let server =
                     ServerConfig { dane: DaneMode::Off, raw_public_keys: false, ..ServerConfig::new(certified_key) };
-                (Clients::Forward, server)
+                (Clients::Forward(Forwarding::new()), server)
             }
         };
         let acceptor =

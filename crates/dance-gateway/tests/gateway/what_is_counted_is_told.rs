@@ -3,9 +3,11 @@ use std::net::SocketAddr;
 
 use dance_core::reason::Reason;
 use dance_daemon::metrics::{Exporter, Recorder};
+use dance_gateway::config::ClientCertificates;
+use dance_gateway::forwarding::FORWARDED;
 use dance_gateway::{Config, Gateway};
 use dance_resolver::metrics::{METRICS, Metric, MetricKind};
-use dance_testkit::CertSpec;
+use dance_testkit::{Authority, CertSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -16,10 +18,18 @@ const DOCS: &str = include_str!("../../../../docs/metrics.md");
 
 /// A gateway that counts by its own recorder, and the port that tells.
 fn start(lab: &Lab) -> (Running, SocketAddr, Recorder) {
-    let config = Config { metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..lab.config() };
+    start_with(lab, lab.config())
+}
+
+fn start_with(lab: &Lab, config: Config) -> (Running, SocketAddr, Recorder) {
+    let config = Config { metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..config };
     let exporter = Exporter::bind(config.metrics_address().unwrap().unwrap()).unwrap();
     let (address, recorder) = (exporter.local_addr(), exporter.recorder().clone());
-    let gateway = ::metrics::with_local_recorder(&recorder, || Gateway::bind(&config, lab.resolver()).unwrap());
+    let bind = || match config.client_certificates {
+        ClientCertificates::Dane => Gateway::bind(&config, lab.resolver()),
+        ClientCertificates::Forward => Gateway::from_config(&config),
+    };
+    let gateway = ::metrics::with_local_recorder(&recorder, bind).unwrap();
     tokio::spawn(exporter.run());
     (Lab::run(gateway), address, recorder)
 }
@@ -89,8 +99,38 @@ async fn at_a_port_of_its_own() {
     assert!(get(address, "/").await.0.starts_with("HTTP/1.1 404 "));
 }
 
+// HTTP-09, HTTP-19
+#[tokio::test]
+async fn where_certificates_are_forwarded() {
+    let lab = Lab::new().await;
+    let forward = Config { client_certificates: ClientCertificates::Forward, allow: Vec::new(), ..lab.config() };
+    let (gateway, address, recorder) = start_with(&lab, Config { max_certificate_bytes: 1600, ..forward });
+    let authority = Authority::root("Devices").unwrap();
+    let below = authority.intermediate("Below").unwrap();
+    let spec = CertSpec::client(SENSOR);
+    let holders = [spec.self_signed(), spec.issued_by(&authority), spec.issued_by(&below)];
+    let holders = holders.map(|identity| lab.certificate(SENSOR, &identity.unwrap()));
+    let clients =
+        [lab.client(None, None), holders[0].clone(), holders[0].clone(), holders[1].clone(), holders[2].clone()];
+    for (client, status) in clients.iter().zip([200, 200, 200, 200, 431]) {
+        let mut http = Http1::new(gateway.connect(client).await);
+        assert_eq!(http.get("/", &[]).await.status, status);
+        assert_eq!(http.get("/", &[]).await.status, status);
+    }
+    let (_, body) = get(address, "/metrics").await;
+    let series = series(&body);
+    for (kind, count) in [("none", 1.0), ("one", 2.0), ("chain", 1.0), ("too-long", 1.0)] {
+        let name = format!("dance_connections_forwarded_total{{certificates=\"{kind}\"}}");
+        assert_eq!(series.get(&name), Some(&count), "{name} in {body}");
+    }
+    // There is nobody who could look anything up.
+    assert_eq!(series.len(), 4, "{body}");
+    let expected = table(&[FORWARDED], &recorder.render());
+    assert!(DOCS.contains(&expected), "docs/metrics.md must have this table:\n{expected}");
+}
+
 /// The table of `docs/metrics.md`, as it should be.
-fn table(rendered: &str) -> String {
+fn table(metrics: &[Metric], rendered: &str) -> String {
     let row = |metric: &Metric| {
         let kind = match metric.kind {
             MetricKind::Counter => "counter",
@@ -111,14 +151,14 @@ fn table(rendered: &str) -> String {
         assert!(rendered.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{} is not told", metric.name);
         format!("| `{}` | {kind} | {} | {} |\n", metric.name, labels.join("; "), metric.help)
     };
-    METRICS.iter().map(row).collect()
+    metrics.iter().map(row).collect()
 }
 
 #[tokio::test]
 async fn as_the_documentation_says() {
     let (_gateway, _, recorder) = start(&Lab::new().await);
     let rendered = recorder.render();
-    let expected = table(&rendered);
+    let expected = table(METRICS, &rendered);
     assert!(DOCS.contains(&expected), "docs/metrics.md must have this table:\n{expected}");
     let names = rendered.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert_eq!(names, METRICS.len(), "{rendered}");
