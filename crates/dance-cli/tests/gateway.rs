@@ -64,11 +64,15 @@ impl Scene {
     }
 
     async fn request(&self, gateway: &Running, credential: &[&str]) -> Ran {
+        // What is asked of DNS here, the gateway asks.
+        self.request_with(gateway, &["--name", NAME, "--no-record-check"], credential).await
+    }
+
+    async fn request_with(&self, gateway: &Running, options: &[&str], credential: &[&str]) -> Ran {
         let mut args = vec!["request".to_owned(), format!("https://localhost:{}/", gateway.port())];
         args.extend(["--resolve-to".to_owned(), gateway.address.clone()]);
-        args.extend(["--server-ca".to_owned(), self.file("ca.pem"), "--name".to_owned(), NAME.to_owned()]);
-        // What is asked of DNS here, the gateway asks.
-        args.push("--no-record-check".to_owned());
+        args.extend(["--server-ca".to_owned(), self.file("ca.pem")]);
+        args.extend(options.iter().map(|&option| option.to_owned()));
         args.extend(
             credential.iter().map(|&file| if file.starts_with('-') { file.to_owned() } else { self.file(file) }),
         );
@@ -286,6 +290,33 @@ async fn a_file_can_say_it_all_and_a_flag_wins() {
     let copy = scene.file("copy.toml");
     fs::write(&copy, &checked.stdout).unwrap();
     assert_eq!(run(["gateway", "--check", "--config", &copy]).stdout, checked.stdout);
+}
+
+// HTTP-07, HTTP-08, HTTP-14
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_forwarded_where_a_flag_says_so_and_nobody_is_looked_up() {
+    let scene = Scene::start().await;
+    let all = scene.flags();
+    let at = all.iter().position(|flag| flag == "--allow").unwrap();
+    let (where_to, who) = all.split_at(at);
+    let forward = [where_to, &["--client-certificates".to_owned(), "forward".to_owned()]].concat();
+    let gateway = Running::start(&forward);
+    let ran = scene.request_with(&gateway, &[], &["--cert", "client.pem", "--key", "client.key"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let line = gateway.line("outcome=");
+    assert!(line.contains("outcome=\"forwarded\" certificates=1"), "{line}");
+    assert_eq!(scene.origin.seen()[0].values("client-cert").len(), 1);
+    assert!(scene.dns.queries().is_empty());
+    assert_eq!(gateway.signal("-TERM").0.code(), Some(0));
+
+    // Each flag about who clients are, with why it has no place here.
+    let start = |more: &[String]| run([&["gateway".to_owned(), "--check".to_owned()], &forward[..], more].concat());
+    let checked = start(&[]);
+    assert!(checked.code == 0 && checked.stdout.contains("client-certificates = \"forward\""), "{checked:?}");
+    start(&who[..2]).assert_usage_error("`allow` is about finding out who clients are");
+    start(&who[2..4]).assert_usage_error("`dns` is about");
+    start(&["--resumption".to_owned(), "bound".to_owned()]).assert_usage_error("leave `resumption` out");
+    start(&["--header".to_owned(), "X-Device".to_owned()]).assert_usage_error("Client-Cert");
 }
 
 // HTTP-18, DNS-02

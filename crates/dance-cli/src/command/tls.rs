@@ -198,7 +198,7 @@ impl TlsOptions {
         let ready = match self.identity.form() {
             Some(form) => self.record.choose(&credentials, &form, self.profile).await?,
             None => {
-                output::warning("without --name the server is not told whose credential this is");
+                output::warning("without --name TLS does not tell the server whose credential this is");
                 &credentials.current
             }
         };
