@@ -1,6 +1,6 @@
 """Asks an ext_authz service as Envoy does, by grpcio and Envoy's published protocol (xds-protos).
 
-Standard input: {"target": "127.0.0.1:1", "questions": [{"certificate": PEM, "headers": {...}, "raw_headers": [[name, value], ...],
+Standard input, a line: {"target": "127.0.0.1:1", "questions": [{"certificate": PEM, "headers": {...}, "raw_headers": [[name, value], ...],
 "body": text, "raw_body": text}, ...]}. Standard output: a line of JSON for each question.
 """
 
@@ -52,8 +52,10 @@ def answer(stub, question):
 
 
 def main():
-    asked = json.load(sys.stdin)
-    with grpc.insecure_channel(asked["target"]) as channel:
+    asked = json.loads(sys.stdin.readline())
+    # As Envoy names its cluster; by itself grpcio would put a socket's path there, which is no authority.
+    options = [("grpc.default_authority", "dance_auth")]
+    with grpc.insecure_channel(asked["target"], options) as channel:
         stub = external_auth_pb2_grpc.AuthorizationStub(channel)
         for question in asked["questions"]:
             print(json.dumps(answer(stub, question)), flush=True)

@@ -36,7 +36,7 @@ trust-anchor = {:?}
     let mut peer = from_venv("python");
     peer.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join("ext_authz.py"));
     let asked = json!({"target": target.unwrap_or(&address), "questions": questions});
-    let output = run_on(&peer, &asked.to_string());
+    let output = run_on(&peer, &format!("{asked}\n"));
     assert!(output.status.success(), "{}", text(&output));
     let lines = output.stdout.split(|octet| *octet == b'\n').filter(|line| !line.is_empty());
     let mut answers: Vec<Value> = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();

@@ -9,6 +9,7 @@ use dance_resolver::TlsaSource;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -56,7 +57,11 @@ impl<S: TlsaSource + 'static> Core<S> {
             Ok(begun) => begun,
             Err(refusal) => return Checked::refused(refusal),
         };
-        let name = if begun.body().is_none() || body.is_end_stream() {
+        let name = if body.is_end_stream() {
+            self.checker.name(&begun, &[])
+        } else if begun.body().is_none() {
+            // Whoever is still sending may not hear the answer.
+            let _ = timeout(self.body_timeout, discard(body, self.checker.rules().body_limit)).await;
             self.checker.name(&begun, &[])
         } else if is_partial(&parts.headers) {
             Err(Refusal::BodyTooLarge)
@@ -94,6 +99,16 @@ impl<S: TlsaSource + 'static> Core<S> {
             }
         }
         response
+    }
+}
+
+/// Reads a body that nobody wants, as far as it would be read if somebody did.
+async fn discard(mut body: Incoming, limit: usize) {
+    let mut read = 0_usize;
+    while let Some(Ok(frame)) = body.frame().await
+        && read <= limit
+    {
+        read = read.saturating_add(frame.data_ref().map_or(0, |data| data.len()));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Bodies: as long as may be, in pieces, late, broken off, and never read where nothing depends on them.
 
 use dance_auth_service::Config;
+use dance_auth_service::config::NameFromSetting;
 use dance_daemon::Span;
 use http::Version;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -94,6 +95,23 @@ async fn have_their_time() {
     assert!(lab.world.tlsa_queries().is_empty());
     let good = lab.request().header("content-type", "application/json").body(text(&json(NAME, 0))).unwrap();
     service.get(good).await.assert_welcome(NAME);
+}
+
+// HTTP-10: a balancer that passes bodies on for nothing is answered, and keeps its connection.
+#[tokio::test]
+async fn that_nobody_wants_are_read_all_the_same() {
+    let lab = Lab::new().await;
+    let service = lab.start(&Config { name_from: NameFromSetting::Header, ..lab.config() });
+    let certificate = lab.forwarded(&lab.client);
+    let body = "x".repeat(300_000);
+    let request = |more: &str| {
+        format!(
+            "POST / HTTP/1.1\r\nHost: a\r\n{more}Client-Cert: {certificate}\r\nDane-Clientid-Asserted: {NAME}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let answer = service.raw(&(request("") + &request("") + &request("Connection: close\r\n"))).await;
+    assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 3, "{answer}");
 }
 
 // HTTP-10: what Envoy has cut off is not what the application gets.

@@ -95,6 +95,20 @@ async fn may_speak_of_a_body_that_does_not_come() {
     header_only.get(coded()).await.assert_welcome(NAME);
 }
 
+// HTTP-10: as nginx asks where nobody has told it otherwise.
+#[tokio::test]
+async fn in_http_1_0_are_answered() {
+    let lab = Lab::new().await;
+    let service = lab.start(&lab.config());
+    let request = |name: &str| {
+        let certificate = lab.forwarded(&lab.client);
+        format!("GET / HTTP/1.0\r\nClient-Cert: {certificate}\r\nDane-Clientid-Asserted: {name}\r\n\r\n")
+    };
+    let answer = service.raw(&request(NAME)).await;
+    assert!(answer.starts_with("HTTP/1.0 200 ") && answer.contains(&format!("dane-clientid: {NAME}\r\n")), "{answer}");
+    assert!(service.raw(&request("a.attacker.net")).await.starts_with("HTTP/1.0 403 "));
+}
+
 // HTTP-14: over HTTP the status is the answer, whatever the request looks like: a client that has its balancer's hook ask in the form
 // of a gRPC call must not get gRPC's 200.
 #[tokio::test]
