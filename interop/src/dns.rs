@@ -13,6 +13,8 @@ use crate::process::{Daemon, PATIENCE, program, run_ok, shared};
 
 /// SHA-256 of spec/vectors/keys/ee-p256.spki.der.
 const EE_P256: &str = "ee13f22ee41a355ee24a5f75c5659504191fc9deb93bcfb363ff6feec3856e93";
+/// SHA-256 of spec/vectors/keys/ee-ed25519.spki.der.
+const EE_ED25519: &str = "df6e64927805684620e7cd814902ec9569dbaa4bf0722f619a00bc47dccf4458";
 /// SHA-256 of spec/vectors/certs/root.der.
 const ROOT: &str = "227a071519aed88623ec91b218f355ec16b8c25a4c79fa81d4cc7d37ae4dd096";
 /// TLSA, RFC 6698.
@@ -53,6 +55,7 @@ $TTL 300
 ns A 127.0.0.1
 *._device TLSA 3 1 1 {EE_P256}
 sensor7._device TLSA 3 1 1 {EE_P256}
+edwards._device TLSA 3 1 1 {EE_ED25519}
 stale._device TLSA 3 1 1 {}
 notlsa._device TXT nothing
 alias._alias CNAME sensor7._device

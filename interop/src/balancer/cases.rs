@@ -95,6 +95,10 @@ pub fn clients_are_told_apart(recipe: &'static Recipe) {
     balancer.check("two names", curl(Some(&right), Some(&name)).args(["--header", &other]), &malformed);
     assert_eq!(balancer.world.queries(&balancer.name("other")), 0, "{}: asked for one of two names", recipe.name);
 
+    let edwards = "edwards._device.example.com";
+    let ed25519 = Credential::of_vectors("ee-ed25519");
+    balancer.check("Ed25519", &mut curl(Some(&ed25519), Some(edwards)), &Expected::Passes(edwards.to_owned()));
+
     // Its TLSA record is of the root, so the issuers have to come along.
     let chain = Credential::chain(balancer.directory.path(), true);
     let device1 = "device1.example.com";

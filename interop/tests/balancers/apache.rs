@@ -20,8 +20,8 @@ static RECIPE: Recipe = Recipe {
         command
     },
     dialect: Dialect::EscapedPem,
-    fields: &["X-Client-Cert"],
-    chain: false,
+    fields: &["X-Client-Cert", "X-Client-Cert-Chain"],
+    chain: true,
     body: true,
     expired: Expired::Refused(0),
     malformed: 400,

@@ -4,6 +4,7 @@
 mod apache;
 mod caddy;
 mod envoy_http;
+mod gateway;
 mod haproxy;
 mod nginx;
 mod traefik;
