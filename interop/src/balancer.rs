@@ -15,7 +15,7 @@ use crate::application::Application;
 use crate::case::Credential;
 use crate::dns::{World, free_port, loopback};
 use crate::gateway::{Origin, ServerCertificate};
-use crate::process::{Daemon, PATIENCE, program, repository, run};
+use crate::process::{Daemon, PATIENCE, dance, program, repository, run};
 
 pub mod cases;
 
@@ -57,8 +57,10 @@ pub struct Recipe {
 /// Who does the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// `dance auth-service`, with this file.
+    /// `dance auth-service`, with this file. It reads the fields.
     Service(&'static str),
+    /// The same, asked over gRPC: what the balancer knows of the client stands beside the request's fields, and those do not count.
+    Grpc(&'static str),
     /// The application, with the layer in front of it.
     Application,
 }
@@ -118,6 +120,8 @@ pub struct Answer {
     pub head: String,
     /// The rest.
     pub body: String,
+    /// What curl has to say about it.
+    pub trouble: String,
 }
 
 impl Balancer {
@@ -135,7 +139,9 @@ impl Balancer {
         }
         fs::copy(&server.certificate, tls.join("unused-ca.pem")).unwrap();
         let (service, application) = match recipe.check {
-            Check::Service(file) => (Some(Service::start(&world, recipe, file)), Behind::Believing(Origin::start())),
+            Check::Service(file) | Check::Grpc(file) => {
+                (Some(Service::start(&world, recipe, file)), Behind::Believing(Origin::start()))
+            }
             Check::Application => (None, Behind::Checking(application(&world, recipe))),
         };
         for _ in 0..5 {
@@ -182,19 +188,21 @@ impl Balancer {
         answer(&run(command))
     }
 
-    /// A name of its own, of which `world` knows how often it was asked for.
+    /// A name that no other test uses.
     fn name(&self, what: &str) -> String {
-        format!("{what}-{}._device.example.com", self.recipe.name)
+        let file = self.recipe.files[0].to_ascii_lowercase();
+        format!("{what}-{}._device.example.com", file.split('.').next().unwrap())
     }
 }
 
 /// By `curl --include --write-out "\n%{http_code}"`.
 fn answer(said: &Output) -> Answer {
+    let trouble = String::from_utf8_lossy(&said.stderr).into_owned();
     let said = String::from_utf8_lossy(&said.stdout);
     let (rest, status) = said.trim_end().rsplit_once('\n').unwrap_or(("", &said));
     let status = status.parse().unwrap_or_else(|_| panic!("not what curl says: {said}"));
     let (head, body) = rest.split_once("\r\n\r\n").unwrap_or((rest, ""));
-    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned(), trouble }
 }
 
 /// The recipe's files, for this machine.
@@ -203,7 +211,7 @@ fn configure(recipe: &Recipe, directory: &Path, ports: &[u16; 3]) {
     let filled = |text: &str| text.replace("{dir}", &directory.display().to_string()).replace("{port}", &own);
     let mut changes: Vec<(&str, String)> = recipe.here.iter().map(|(from, to)| (*from, filled(to))).collect();
     changes.extend([("8080", application), ("api.example.com", "localhost".to_owned())]);
-    if matches!(recipe.check, Check::Service(_)) {
+    if recipe.check != Check::Application {
         changes.push(("9181", service));
     }
     let texts: Vec<String> = recipe.files.iter().map(|file| fs::read_to_string(path(recipe, file)).unwrap()).collect();
@@ -249,22 +257,23 @@ fn listens(daemon: &Daemon, port: u16) -> bool {
     false
 }
 
-/// The check as a service.
+/// `dance auth-service`, on a port of its own.
 struct Service {
     address: SocketAddr,
-    _running: Application,
+    _daemon: Daemon,
 }
 
 impl Service {
     fn start(world: &World, recipe: &Recipe, file: &str) -> Self {
-        let text = fs::read_to_string(path(recipe, file)).unwrap();
-        let mut rules = rules(recipe);
-        if text.contains("name-from = \"header\"") {
-            rules.name_from = dance_http::NameFrom::Header;
-        }
-        rules.status.relayed = text.contains("relay-401-and-403-only = true");
-        let running = Application::start(world, rules, ALLOWED);
-        Self { address: running.address, _running: running }
+        let mut command = dance();
+        command.args(["auth-service", "--log-format", "json", "--config"]).arg(path(recipe, file));
+        command.args(["--listen", "127.0.0.1:0", "--resolver", &world.validating.to_string(), "--trust-anchor"]);
+        let daemon = Daemon::start(command.arg(&world.trust_anchor));
+        let address = daemon.wait_for("address", |line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            line["addr"].as_str()?.parse().ok()
+        });
+        Self { address, _daemon: daemon }
     }
 }
 

@@ -85,7 +85,7 @@ pub fn clients_are_told_apart(recipe: &'static Recipe) {
     };
     balancer.check("expired", &mut curl(Some(&expired()), Some(&name)), &ran_out);
 
-    let foreign = format!("{}._device.example.net", recipe.name);
+    let foreign = balancer.name("foreign").replace("example.com", "example.net");
     balancer.check("off the list", &mut curl(Some(&right), Some(&foreign)), &Expected::Refused(403));
     assert_eq!(balancer.world.queries(&foreign), 0, "{}: asked for a name off the list", recipe.name);
 
@@ -111,7 +111,8 @@ pub fn bodies_come_through(recipe: &'static Recipe) {
     let name = balancer.name("poster");
     let post = |asserted: Option<&str>, kind: &str, body: &str| {
         let mut command = balancer.curl(Some(&right()), asserted);
-        command.args(["--header", &format!("Content-Type: {kind}"), "--data-raw", body]);
+        // A refusal that comes before the body has been sent ends an HTTP/2 stream in ways that curl takes for an error.
+        command.args(["--http1.1", "--header", &format!("Content-Type: {kind}"), "--data-raw", body]);
         command
     };
     let arrived = |body: &str| {
@@ -221,7 +222,8 @@ pub fn nobody_outside_sets_our_fields(recipe: &'static Recipe) {
     // Whoever reads the field would believe it.
     let believed = match (&balancer.service, recipe.check) {
         (Some(service), Check::Service(_)) => service.address,
-        _ => balancer.application.address(),
+        (None, Check::Application) => balancer.application.address(),
+        _ => return,
     };
     let mut direct = program("curl");
     direct.args(["--silent", "--show-error", "--include", "--write-out", "\n%{http_code}"]);
@@ -249,6 +251,9 @@ pub fn a_resumed_session_keeps_its_certificate(recipe: &'static Recipe) {
             text(&run_on(&command, &request))
         };
         let first = ask("-sess_out", Some(&right()), &name);
+        if version == "-tls1_2" && first.contains("tlsv1 alert protocol version") {
+            continue;
+        }
         assert!(first.contains("HTTP/1.1 200") && first.contains("New, TLSv1."), "{}: {first}", recipe.name);
         // A server that keeps no sessions may hand out tickets all the same.
         let second = if file.exists() && fs::metadata(&file).unwrap().len() > 0 {

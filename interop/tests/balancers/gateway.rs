@@ -23,7 +23,7 @@ static RECIPE: Recipe = Recipe {
     down: 0,
     resumes: false,
     large_certificates: &[(8_000, 200), (30_000, 431)],
-    large_fields: &[(12_000, 200), (40_000, 200), (100_000, 431)],
+    large_fields: &[(12_000, 200), (40_000, 431)],
 };
 
 // HTTP-07, HTTP-08, HTTP-09, HTTP-10, HTTP-11, HTTP-12, HTTP-13, TLSA-03

@@ -3,6 +3,7 @@
 
 mod apache;
 mod caddy;
+mod envoy_grpc;
 mod envoy_http;
 mod gateway;
 mod haproxy;

@@ -1,0 +1,63 @@
+//! Envoy: ext_authz over gRPC.
+
+use dance_http::Dialect;
+use dance_interop::balancer::{Check, Expired, Recipe, cases};
+use dance_interop::process::from_venv;
+
+static RECIPE: Recipe = Recipe {
+    name: "envoy",
+    files: &["envoy-grpc.yaml"],
+    check: Check::Grpc("auth-service-grpc.toml"),
+    here: &[("address: 0.0.0.0, port_value: 443", "address: 127.0.0.1, port_value: {port}"), ("/etc/envoy", "{dir}")],
+    command: |directory| {
+        let mut command = from_venv("envoy");
+        command.args(["--disable-hot-restart", "--concurrency", "1", "-c"]).arg(directory.join("envoy-grpc.yaml"));
+        command
+    },
+    dialect: Dialect::Xfcc,
+    fields: &["X-Forwarded-Client-Cert"],
+    chain: false,
+    body: true,
+    expired: Expired::Passes,
+    malformed: 400,
+    down: 503,
+    resumes: true,
+    large_certificates: &[(8_000, 200), (30_000, 200), (60_000, 0)],
+    large_fields: &[(12_000, 200), (40_000, 200), (100_000, 431)],
+};
+
+// HTTP-07, HTTP-08, HTTP-09, HTTP-10, HTTP-11, HTTP-12, HTTP-13, TLSA-03
+#[test]
+fn clients_are_told_apart() {
+    cases::clients_are_told_apart(&RECIPE);
+}
+
+// HTTP-10
+#[test]
+fn bodies_come_through() {
+    cases::bodies_come_through(&RECIPE);
+}
+
+// HTTP-03, HTTP-04, HTTP-05, HTTP-14
+#[test]
+fn nobody_outside_sets_our_fields() {
+    cases::nobody_outside_sets_our_fields(&RECIPE);
+}
+
+// HTTP-16
+#[test]
+fn a_resumed_session_keeps_its_certificate() {
+    cases::a_resumed_session_keeps_its_certificate(&RECIPE);
+}
+
+// HTTP-12
+#[test]
+fn without_the_service_nobody_passes() {
+    cases::without_the_service_nobody_passes(&RECIPE);
+}
+
+// HTTP-19
+#[test]
+fn large_certificates_and_fields() {
+    cases::large_certificates_and_fields(&RECIPE);
+}
