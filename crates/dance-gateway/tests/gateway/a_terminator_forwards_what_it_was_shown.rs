@@ -1,4 +1,7 @@
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dance_core::clientid::{ClientProfile, Profile};
 use dance_gateway::Config;
@@ -16,9 +19,11 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
+use openssl::ssl::{Ssl, SslContext, SslMethod, SslSessionCacheMode, SslVersion};
 use openssl::x509::{X509, X509NameBuilder};
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_openssl::SslStream;
 
 use crate::http::{Frames, Http1, get, http2};
 use crate::lab::{Lab, Running, SENSOR};
@@ -153,7 +158,7 @@ async fn answered(gateway: &Running, connector: &Connector) -> bool {
     // In TLS 1.3 the client is through before the server has read what it sent; it hears of the alert when it reads.
     let Ok(mut tls) = connector.connect("localhost", stream).await else { return false };
     let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let written = tokio::io::AsyncWriteExt::write_all(&mut tls, request).await;
+    let written = tls.write_all(request).await;
     written.is_ok() && matches!(tls.read(&mut [0; 16]).await, Ok(1..))
 }
 
@@ -281,24 +286,67 @@ async fn and_nothing_that_a_request_says_instead() {
     }
 }
 
+/// What a client has been given to resume sessions by, over one connection with a request: OpenSSL's own, which takes whatever comes.
+async fn sessions_given(server: SocketAddr, version: SslVersion, identity: &Identity) -> usize {
+    let mut context = SslContext::builder(SslMethod::tls_client()).unwrap();
+    context.set_max_proto_version(Some(version)).unwrap();
+    context.set_certificate(&X509::from_der(identity.leaf_der()).unwrap()).unwrap();
+    context.set_private_key(&PKey::private_key_from_pem(identity.key_pem().as_bytes()).unwrap()).unwrap();
+    context.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
+    let given = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&given);
+    context.set_new_session_callback(move |_, _| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
+    let stream = TcpStream::connect(server).await.unwrap();
+    let mut tls = SslStream::new(Ssl::new(&context.build()).unwrap(), stream).unwrap();
+    Pin::new(&mut tls).connect().await.unwrap();
+    assert_eq!(tls.ssl().version2(), Some(version));
+    assert_eq!(Http1::new(&mut tls).get("/", &[]).await.status, 200);
+    given.load(Ordering::Relaxed)
+}
+
+/// A server that lets its clients resume, as servers do unless they are told not to.
+async fn resuming_server(lab: &Lab) -> SocketAddr {
+    let mut context = SslContext::builder(SslMethod::tls_server()).unwrap();
+    context.set_certificate(&X509::from_der(lab.server.leaf_der()).unwrap()).unwrap();
+    context.set_private_key(&PKey::private_key_from_pem(lab.server.key_pem().as_bytes()).unwrap()).unwrap();
+    let (context, listener) = (context.build(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut tls = SslStream::new(Ssl::new(&context).unwrap(), stream).unwrap();
+            Pin::new(&mut tls).accept().await.unwrap();
+            tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            // Until the client has what it wants.
+            let _ = tls.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    address
+}
+
 // HTTP-16
 #[tokio::test]
 async fn and_shows_it_anew_on_every_connection() {
     let lab = Lab::new().await;
     let gateway = lab.start_with(Config { tls12: true, ..config(&lab) });
     let identity = CertSpec::client(SENSOR).self_signed().unwrap();
-    let client = ClientConfig { resumption: true, ..holder_of(&lab, &identity) };
-    for (resumption, client) in [client.clone(), over_tls12(&client)].into_iter().enumerate() {
-        // One connector keeps what it is given.
-        let connector = Arc::new(Connector::new(&client).unwrap());
-        for number in 0..3 {
-            let stream = TcpStream::connect(gateway.address).await.unwrap();
-            let tls = connector.connect("localhost", stream).await.unwrap();
-            assert!(!tls.resumed());
-            assert_eq!(Http1::new(tls).get("/", &[]).await.status, 200);
-            assert_eq!(arrived(&lab.origin.seen()[3 * resumption + number]), fields(identity.chain_der()));
-        }
+    let control = resuming_server(&lab).await;
+    for version in [SslVersion::TLS1_3, SslVersion::TLS1_2] {
+        assert!(sessions_given(control, version, &identity).await > 0);
+        assert_eq!(sessions_given(gateway.address, version, &identity).await, 0);
     }
+    // One connector keeps what it is given.
+    let connector = Connector::new(&ClientConfig { resumption: true, ..holder_of(&lab, &identity) }).unwrap();
+    for _ in 0..2 {
+        let stream = TcpStream::connect(gateway.address).await.unwrap();
+        let tls = connector.connect("localhost", stream).await.unwrap();
+        assert!(!tls.resumed());
+        assert_eq!(Http1::new(tls).get("/", &[]).await.status, 200);
+    }
+    let seen = lab.origin.seen();
+    assert_eq!(seen.len(), 4);
+    assert!(seen.iter().all(|request| arrived(request) == fields(identity.chain_der())), "{seen:?}");
 }
 
 // HTTP-19
