@@ -41,6 +41,31 @@ impl std::ops::Deref for AuthenticatedClient {
 
 /// Puts the check in front of a service. By itself it decides nothing: see [`Checker`].
 ///
+/// The server says for each connection who is at its other end, by a [`Peer`]:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use dance_http::{CheckedBody, Checker, DaneLayer, Peer};
+/// # use http::{Request, Response};
+/// # use http_body_util::Full;
+/// # use hyper::body::{Bytes, Incoming};
+/// # use hyper_util::rt::{TokioExecutor, TokioIo};
+/// # use hyper_util::{server::conn::auto, service::TowerToHyperService};
+/// # use tower::{Layer as _, service_fn};
+/// # async fn application(_: Request<CheckedBody<Incoming>>) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+/// #     Ok(Response::default())
+/// # }
+/// # async fn serve(
+/// #     checker: Arc<Checker<dance_resolver::Resolver>>,
+/// #     listener: tokio::net::TcpListener,
+/// # ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let service = DaneLayer::new(checker).layer(service_fn(application));
+/// let (stream, address) = listener.accept().await?;
+/// let service = TowerToHyperService::new(Peer::from(address).layer(service.clone()));
+/// auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await
+/// # }
+/// ```
+///
 /// A body that may hold the name is waited for, for as long as the server waits: limits on time are the server's, or those of a layer in
 /// front of this one.
 pub struct DaneLayer<S> {
