@@ -5,7 +5,7 @@ use std::fmt;
 use dance_core::name::{ClientName, NameError};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use serde::de::{Deserialize as _, Deserializer as _, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde_json::error::Category;
 
 /// The field in which a request asserts a name where nobody reads its body.
 pub const ASSERTED: HeaderName = HeaderName::from_static("dane-clientid-asserted");
@@ -70,61 +70,54 @@ pub fn in_headers(headers: &HeaderMap) -> Result<Option<ClientName>, AssertedErr
 /// A body that does not decode, the name twice, not as a string, or not a name.
 pub fn in_body(kind: BodyKind, body: &[u8], alias: bool) -> Result<Option<ClientName>, AssertedError> {
     let is_name = |key: &str| key == MEMBER || (alias && key == ALIAS);
-    let mut found = Found(None);
+    let mut names = Names { is_name, first: None, more: false };
     match kind {
         // An empty body is no document, and no name.
         BodyKind::Json if body.is_empty() => {}
         BodyKind::Json => {
             let mut reader = serde_json::Deserializer::from_slice(body);
             let read = if body.trim_ascii_start().starts_with(b"{") {
-                reader.deserialize_map(Members { is_name, found: &mut found })
+                reader.deserialize_map(&mut names)
             } else {
                 IgnoredAny::deserialize(&mut reader).map(drop)
             };
-            read.and_then(|()| reader.end()).map_err(|_| AssertedError::Undecodable { kind })?;
+            read.and_then(|()| reader.end()).map_err(|error| match error.classify() {
+                // Nothing but the name has to be of a kind.
+                Category::Data => AssertedError::NotText,
+                Category::Syntax | Category::Eof | Category::Io => AssertedError::Undecodable { kind },
+            })?;
         }
         BodyKind::Form => {
             for (key, value) in form_urlencoded::parse(body) {
-                if is_name(&key) {
-                    found.add(Member::Text(value.into_owned()));
+                if (names.is_name)(&key) {
+                    names.add(value.into_owned());
                 }
             }
         }
     }
-    match found.0 {
-        None => Ok(None),
-        Some(Member::Text(name)) => parse(name.as_bytes()).map(Some),
-        Some(Member::Other) => Err(AssertedError::NotText),
-        Some(Member::Twice) => Err(AssertedError::Repeated),
-    }
+    if names.more { Err(AssertedError::Repeated) } else { names.first.map(|name| parse(name.as_bytes())).transpose() }
 }
 
 fn parse(octets: &[u8]) -> Result<ClientName, AssertedError> {
     ClientName::parse(octets).map_err(AssertedError::Name)
 }
 
-/// The one place for what should be there once.
-struct Found(Option<Member>);
-
-enum Member {
-    Text(String),
-    Other,
-    Twice,
+/// The name, which should be there once.
+struct Names<F> {
+    is_name: F,
+    first: Option<String>,
+    more: bool,
 }
 
-impl Found {
-    fn add(&mut self, member: Member) {
-        self.0 = Some(if self.0.is_some() { Member::Twice } else { member });
+impl<F> Names<F> {
+    fn add(&mut self, name: String) {
+        self.more |= self.first.replace(name).is_some();
     }
 }
 
-/// Reads a JSON object through to its end, since an error after the name is an error too, and keeps nothing but the name.
-struct Members<'a, F> {
-    is_name: F,
-    found: &'a mut Found,
-}
-
-impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Members<'_, F> {
+/// Reads a JSON object through to its end, since an error after the name is an error too, and keeps nothing but the name: no value that
+/// a client could have built up in memory many times as large as its body.
+impl<'de, F: Fn(&str) -> bool> Visitor<'de> for &mut Names<F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,9 +127,7 @@ impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Members<'_, F> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
             if (self.is_name)(&key) {
-                // As it stands, or a client could have its body built up in memory many times as large.
-                let value = map.next_value::<&RawValue>()?;
-                self.found.add(serde_json::from_str(value.get()).map_or(Member::Other, Member::Text));
+                self.add(map.next_value()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
