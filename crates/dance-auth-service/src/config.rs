@@ -244,7 +244,7 @@ impl Config {
                 return Ok(ForwardedBy::beside_the_request());
             }
         };
-        let certificate = match (self.certificate_header.as_deref(), default_header(dialect)) {
+        let certificate = match (self.certificate_header.as_deref(), dialect.default_field()) {
             (Some(written), _) => field("certificate-header", written)?,
             (None, Some(usual)) => usual,
             (None, None) => return Err(ConfigError::NoCertificateHeader { dialect }),
@@ -285,16 +285,6 @@ impl Config {
 
 /// One body must fit.
 const MAX_BODY: usize = crate::answer::BODY_MEMORY;
-
-/// The field in which the balancers of a dialect write by themselves.
-const fn default_header(dialect: Dialect) -> Option<HeaderName> {
-    match dialect {
-        Dialect::Rfc9440 => Some(dance_http::forwarded::CLIENT_CERT),
-        Dialect::Xfcc => Some(HeaderName::from_static("x-forwarded-client-cert")),
-        Dialect::Traefik => Some(HeaderName::from_static("x-forwarded-tls-client-cert")),
-        Dialect::EscapedPem | Dialect::Base64Der => None,
-    }
-}
 
 fn field(key: &'static str, value: &str) -> Result<HeaderName, ConfigError> {
     value.parse().map_err(|_| ConfigError::FieldSyntax { key, value: value.to_owned() })
