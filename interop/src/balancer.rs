@@ -40,7 +40,9 @@ pub struct Recipe {
     pub chain: bool,
     /// Whether the check sees bodies.
     pub body: bool,
-    /// What becomes of a client with an expired certificate.
+    /// What becomes of a body that is longer than the check may read; `None` where that depends on who is faster.
+    pub long_body: Option<u16>,
+    /// What becomes of a client with a certificate that is expired, or not for clients.
     pub expired: Expired,
     /// What becomes of a name that is none.
     pub malformed: u16,
@@ -65,7 +67,7 @@ pub enum Check {
     Application,
 }
 
-/// What becomes of a client with an expired certificate, of which DANE-EE does not take notice.
+/// What becomes of a client with a certificate that is expired or not for clients, of which DANE-EE does not take notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expired {
     /// Nothing.
@@ -201,6 +203,7 @@ fn answer(said: &Output) -> Answer {
     let said = String::from_utf8_lossy(&said.stdout);
     let (rest, status) = said.trim_end().rsplit_once('\n').unwrap_or(("", &said));
     let status = status.parse().unwrap_or_else(|_| panic!("not what curl says: {said}"));
+    let rest = rest.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(rest);
     let (head, body) = rest.split_once("\r\n\r\n").unwrap_or((rest, ""));
     Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned(), trouble }
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use dance_http::Dialect;
+use dance_http::check::BODY_LIMIT;
 use data_encoding::BASE64;
-use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rcgen::{CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, KeyPair};
 
 use super::{Answer, Balancer, Check, Expired, Recipe};
 use crate::case::Credential;
@@ -30,6 +31,8 @@ enum Expected {
     Passes(String),
     /// The client gets this status (0: none at all), and the application nothing.
     Refused(u16),
+    /// The same by the balancer alone, which knows of no challenge.
+    Ended(u16),
 }
 
 impl Balancer {
@@ -44,10 +47,10 @@ impl Balancer {
                 assert_eq!((answer.status, answer.body.as_str()), (200, name.as_str()), "{}", context());
                 assert_eq!(seen.len(), 1, "{}", context());
             }
-            Expected::Refused(status) => {
+            Expected::Refused(status) | Expected::Ended(status) => {
                 assert_eq!((answer.status, seen.len()), (*status, 0), "{}", context());
                 let challenge = answer.head.contains("\nwww-authenticate: dane-tls realm=\"dane\"");
-                assert_eq!(challenge, *status == 401, "{}", context());
+                assert_eq!(challenge, *expected == Expected::Refused(401), "{}", context());
             }
         }
         answer
@@ -84,6 +87,10 @@ pub fn clients_are_told_apart(recipe: &'static Recipe) {
         Expired::Refused(status) => Expected::Refused(status),
     };
     balancer.check("expired", &mut curl(Some(&expired()), Some(&name)), &ran_out);
+    let servers = made(balancer.directory.path(), "servers", |parameters| {
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    balancer.check("not for clients", &mut curl(Some(&servers), Some(&name)), &ran_out);
 
     let foreign = balancer.name("foreign").replace("example.com", "example.net");
     balancer.check("off the list", &mut curl(Some(&right), Some(&foreign)), &Expected::Refused(403));
@@ -133,6 +140,20 @@ pub fn bodies_come_through(recipe: &'static Recipe) {
     }
     let form = format!("value=7&dane_clientid={name}");
     balancer.check("name in a form", &mut post(None, "application/x-www-form-urlencoded", &form), &in_body);
+
+    // As long as a body may be that is read in search of a name, and one octet longer. The name is the last part of the document.
+    for (more, status) in std::iter::once((0, 200)).chain(recipe.long_body.map(|status| (1, status))) {
+        let long = balancer.directory.path().join("long.json");
+        let padding = "x".repeat(BODY_LIMIT + more - json.len() - r#""padding":"",""#.len() + 1);
+        let document = json.replacen('{', &format!("{{\"padding\":\"{padding}\","), 1);
+        assert_eq!(document.len(), BODY_LIMIT + more);
+        fs::write(&long, document).unwrap();
+        let mut request = balancer.curl(Some(&right()), Some(&name));
+        request.args(["--http1.1", "--header", "Content-Type: application/json"]);
+        request.args(["--data-binary", &format!("@{}", long.display())]);
+        let expected = if status == 200 { passes.clone() } else { Expected::Ended(status) };
+        balancer.check("long body", &mut request, &expected);
+    }
 
     // Where the check sees no body, the application must take no name from it: it has one in Dane-Clientid.
     let other = json.replace("poster", "other");
@@ -284,16 +305,23 @@ pub fn without_the_service_nobody_passes(recipe: &'static Recipe) {
     balancer.check("without, forged", request.args(["--header", &forged]), &Expected::Refused(recipe.down));
 }
 
-/// A certificate with the right key, this much longer than it need be.
-fn large(directory: &Path, octets: usize) -> Credential {
+/// A certificate with the right key.
+fn made(directory: &Path, stem: &str, shape: impl FnOnce(&mut CertificateParams)) -> Credential {
     let Credential { key, .. } = right();
     let mut parameters = CertificateParams::default();
-    let content = [&[0x04, 0x82][..], &u16::try_from(octets).unwrap().to_be_bytes(), &vec![0x2a; octets]].concat();
-    parameters.custom_extensions.push(CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999, 1], content));
+    shape(&mut parameters);
     let pair = KeyPair::from_pem(&fs::read_to_string(&key).unwrap()).unwrap();
-    let certificate = directory.join(format!("large-{octets}.pem"));
+    let certificate = directory.join(format!("{stem}.pem"));
     fs::write(&certificate, parameters.self_signed(&pair).unwrap().pem()).unwrap();
     Credential { certificate, key }
+}
+
+/// This much longer than it need be.
+fn large(directory: &Path, octets: usize) -> Credential {
+    made(directory, &format!("large-{octets}"), |parameters| {
+        let content = [&[0x04, 0x82][..], &u16::try_from(octets).unwrap().to_be_bytes(), &vec![0x2a; octets]].concat();
+        parameters.custom_extensions.push(CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999, 1], content));
+    })
 }
 
 /// Certificates and fields that are longer than usual: the sizes in octets, and what becomes of them.

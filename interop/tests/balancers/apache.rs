@@ -23,6 +23,7 @@ static RECIPE: Recipe = Recipe {
     fields: &["X-Client-Cert", "X-Client-Cert-Chain"],
     chain: true,
     body: true,
+    long_body: None,
     expired: Expired::Refused(0),
     malformed: 400,
     down: 0,

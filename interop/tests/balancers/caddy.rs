@@ -19,6 +19,7 @@ static RECIPE: Recipe = Recipe {
     fields: &["X-Client-Cert"],
     chain: false,
     body: false,
+    long_body: Some(200),
     expired: Expired::Passes,
     malformed: 400,
     down: 502,

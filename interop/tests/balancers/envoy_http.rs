@@ -18,6 +18,7 @@ static RECIPE: Recipe = Recipe {
     fields: &["X-Forwarded-Client-Cert"],
     chain: true,
     body: true,
+    long_body: Some(413),
     expired: Expired::Passes,
     malformed: 400,
     down: 503,

@@ -18,6 +18,7 @@ static RECIPE: Recipe = Recipe {
     fields: &["Client-Cert", "Client-Cert-Chain"],
     chain: true,
     body: true,
+    long_body: Some(413),
     expired: Expired::Passes,
     malformed: 400,
     down: 0,

@@ -18,6 +18,7 @@ static RECIPE: Recipe = Recipe {
     fields: &["X-Client-Cert", "X-Client-Cert-Chain"],
     chain: true,
     body: false,
+    long_body: Some(200),
     expired: Expired::Passes,
     malformed: 400,
     down: 503,

@@ -26,6 +26,7 @@ static RECIPE: Recipe = Recipe {
     fields: &["X-Client-Cert"],
     chain: false,
     body: false,
+    long_body: Some(413),
     expired: Expired::Refused(400),
     malformed: 401,
     down: 500,

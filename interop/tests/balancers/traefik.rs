@@ -18,6 +18,7 @@ static RECIPE: Recipe = Recipe {
     fields: &["X-Forwarded-Tls-Client-Cert"],
     chain: true,
     body: true,
+    long_body: Some(401),
     expired: Expired::Passes,
     malformed: 400,
     down: 500,
