@@ -67,7 +67,7 @@ impl std::ops::Deref for AuthenticatedClient {
 /// ```
 ///
 /// A body that may hold the name is waited for, for as long as the server waits: limits on time are the server's, or those of a layer in
-/// front of this one.
+/// front of this one. A request that becomes something else, such as a WebSocket, is checked once, like every other.
 pub struct DaneLayer<S> {
     checker: Arc<Checker<S>>,
     fields: Arc<IdentityFields>,
