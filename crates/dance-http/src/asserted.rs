@@ -27,7 +27,7 @@ impl BodyKind {
     /// The kind of the body that comes with these headers; `None` if it is of no kind that can hold a name.
     ///
     /// # Errors
-    /// Two content types, or a coding that hides the name from this reader and not from the application's.
+    /// Two content types, or a coding or character encoding that hides the name from this reader and not from the application's.
     pub fn of(headers: &HeaderMap) -> Result<Option<Self>, AssertedError> {
         let mut types = headers.get_all(CONTENT_TYPE).iter();
         let Some(first) = types.next() else { return Ok(None) };
@@ -35,7 +35,8 @@ impl BodyKind {
             return Err(AssertedError::ContentTypes);
         }
         let text = first.to_str().map_err(|_| AssertedError::ContentTypes)?;
-        let essence = text.split(';').next().unwrap_or_default().trim_ascii();
+        let mut parts = text.split(';').map(str::trim_ascii);
+        let essence = parts.next().unwrap_or_default();
         let kind = if essence.eq_ignore_ascii_case("application/json") {
             Self::Json
         } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
@@ -43,12 +44,25 @@ impl BodyKind {
         } else {
             return Ok(None);
         };
+        if parts.any(hides_letters) {
+            return Err(AssertedError::Charset);
+        }
         let coded = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
         if headers.get_all(CONTENT_ENCODING).iter().any(coded) {
             return Err(AssertedError::Coded);
         }
         Ok(Some(kind))
     }
+}
+
+/// Character encodings in which letters are the octets that they are here.
+const CHARSETS: [&str; 4] = ["utf-8", "utf8", "us-ascii", "iso-8859-1"];
+
+/// Whether a parameter of the content type says that letters are other octets: an application that goes by it reads another name.
+fn hides_letters(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else { return false };
+    let value = value.trim_ascii().trim_matches('"');
+    name.trim_ascii().eq_ignore_ascii_case("charset") && !CHARSETS.iter().any(|known| known.eq_ignore_ascii_case(value))
 }
 
 /// The name in the header field, if there is one.
@@ -147,6 +161,8 @@ pub enum AssertedError {
     Name(NameError),
     /// More than one content type, or one that is no text.
     ContentTypes,
+    /// The body is in a character encoding that is not read here.
+    Charset,
     /// The body is compressed, or coded otherwise.
     Coded,
     /// The body does not decode as what it says it is.
@@ -163,6 +179,9 @@ impl fmt::Display for AssertedError {
             Self::NotText => f.write_str("expected the asserted client name as a string, found another JSON value"),
             Self::Name(error) => write!(f, "the asserted client name: {error}"),
             Self::ContentTypes => f.write_str("expected one content type, found several or none that can be read"),
+            Self::Charset => f.write_str(
+                "the body that may assert a client name is in a character encoding other than UTF-8: send it so, or the name in Dane-Clientid-Asserted",
+            ),
             Self::Coded => f.write_str(
                 "the body that may assert a client name has a content coding: send it without, or the name in Dane-Clientid-Asserted",
             ),

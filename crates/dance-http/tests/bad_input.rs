@@ -153,6 +153,12 @@ fn names(scene: &Scene) -> Vec<Case> {
             json_good.clone().with("Content-Encoding", "identity, gzip"),
             &json_good,
         ),
+        case(
+            "in letters that are other octets to the application",
+            400,
+            plain.clone().body("application/json; charset=utf-16", json(NAME)),
+            &plain.clone().body("application/json; v=1; Charset=\"UTF-8\"", json(NAME)),
+        ),
         case("JSON: no name", 401, in_json("{\"v\":1}"), &json_good),
         case("JSON: nothing", 401, in_json(""), &json_good),
         case("JSON: a name further down", 401, in_json(&format!("{{\"in\":{}}}", json(NAME))), &json_good),
