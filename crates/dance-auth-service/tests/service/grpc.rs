@@ -1,5 +1,11 @@
 //! Envoy's `ext_authz` over gRPC, asked by the client that is generated from the published protocol.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
 use dance_auth_service::Config;
 use dance_auth_service::config::{ForwardedBySetting, NameFromSetting, Protocol};
 use dance_core::reason::Reason;
@@ -15,6 +21,7 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_client::Authorizati
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use http::Version;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
@@ -353,4 +360,44 @@ async fn limits_look_ups_of_one_address() {
     assert_eq!(first.await.unwrap(), Ok(NAME.to_owned()));
     assert_eq!(elsewhere.await.unwrap(), Ok(NAME.to_owned()));
     assert!(lab.world.tlsa_queries().iter().all(|name| name != "none.example.com"));
+}
+
+/// The beginning of a message, and nothing more.
+struct Begun(Option<Bytes>);
+
+impl http_body::Body for Begun {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        match self.0.take() {
+            Some(octets) => Poll::Ready(Some(Ok(http_body::Frame::data(octets)))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+// SEC-14: a message that does not come to its end.
+#[tokio::test]
+async fn gives_a_message_its_time() {
+    let lab = Lab::new().await;
+    let short = Span(Duration::from_millis(50));
+    let dns = DnsConfig { timeout: short, ..DnsConfig::default() };
+    let service = lab.start(&Config { body_timeout: short, dns, ..config(&lab) });
+    let io = TokioIo::new(service.tcp().await);
+    let (mut sender, conn) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(conn);
+    let call = |octets: &'static [u8]| {
+        let uri = "http://auth.test/envoy.service.auth.v3.Authorization/Check";
+        let call = http::Request::builder().method("POST").uri(uri).header("content-type", "application/grpc");
+        call.body(Begun(Some(Bytes::from_static(octets)))).unwrap()
+    };
+    let calls =
+        [&b"\0"[..], b"\0\0\0\0\x05", b"\0\0\0\0\x05ab"].map(|begun| tokio::spawn(sender.send_request(call(begun))));
+    for response in calls {
+        assert_eq!(response.await.unwrap().unwrap().headers().get("grpc-status").unwrap(), "4");
+    }
 }
