@@ -9,8 +9,9 @@ use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
 
-use crate::lab::{Lab, NAME, over};
+use crate::lab::{Lab, NAME, SOON, over};
 
 const SHORT: Span = Span(Duration::from_millis(100));
 
@@ -24,7 +25,7 @@ fn keep_alive(lab: &Lab) -> String {
 #[tokio::test]
 async fn end_when_a_header_is_late() {
     let lab = Lab::new().await;
-    let service = lab.start(&Config { header_timeout: SHORT, ..lab.config() });
+    let service = lab.start(&Config { header_timeout: SHORT, idle_timeout: Span::secs(3600), ..lab.config() });
     for begun in ["G", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: a\r\n"] {
         assert_eq!(service.raw(begun).await, "");
     }
@@ -34,7 +35,7 @@ async fn end_when_a_header_is_late() {
     stream.read_u8().await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert_eq!(answer.matches("TTP/1.1 200 ").count(), 1, "{answer}");
     service.get(lab.good()).await.assert_welcome(NAME);
 }

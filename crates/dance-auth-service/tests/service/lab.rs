@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use dance_auth_service::config::{ForwardedBySetting, Listen};
@@ -19,8 +20,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 pub(crate) const NAME: &str = "device1.example.com";
+/// What takes longer does not come at all.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// A world in which one client has its record.
 pub(crate) struct Lab {
@@ -130,7 +134,7 @@ impl Running {
         let mut stream = self.tcp().await;
         stream.write_all(octets.as_bytes()).await.unwrap();
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
+        timeout(SOON, stream.read_to_string(&mut answer)).await.expect("the connection does not end").unwrap();
         answer
     }
 }
@@ -230,7 +234,7 @@ impl Held {
 
 impl Gate {
     pub(crate) async fn waits_for(&self, count: usize) {
-        self.waiting.subscribe().wait_for(|waiting| *waiting >= count).await.unwrap();
+        timeout(SOON, self.waiting.subscribe().wait_for(|waiting| *waiting >= count)).await.unwrap().unwrap();
     }
 
     pub(crate) fn open(&self) {
