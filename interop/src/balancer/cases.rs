@@ -240,6 +240,32 @@ pub fn nobody_outside_sets_our_fields(recipe: &'static Recipe) {
     request.args(["--http1.1", "--header", &format!("Connection: {nominated}")]);
     balancer.check("fields named in Connection", &mut request, &passes);
 
+    // An application that took up the offer would hear the client alone from then on.
+    let mut request = balancer.curl(Some(&right), Some(&name));
+    for field in ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"] {
+        request.args(["--http1.1", "--header", field]);
+    }
+    let before = balancer.application.requests().len();
+    let answer = balancer.ask(&mut request);
+    for seen in &balancer.application.requests()[before..] {
+        let upgrade = seen.lines().any(|line| line.to_ascii_lowercase().starts_with("upgrade:"));
+        assert!(!upgrade, "{}: {answer:?}\n{seen}", recipe.name);
+    }
+
+    // Fields after a body.
+    for announced in ["Trailer: Dane-Clientid\r\n", ""] {
+        let mut command = s_client(&format!("127.0.0.1:{}", balancer.port));
+        present(&mut command, &right);
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nDane-Clientid-Asserted: {name}\r\nConnection: close\r\n{announced}\
+             Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nDane-Clientid: mallory\r\n\r\n"
+        );
+        let before = balancer.application.requests().len();
+        let said = text(&run_on(&command, &request));
+        let seen = balancer.application.requests().split_off(before);
+        assert!(seen.iter().all(|request| !request.contains("mallory")), "{}: {seen:#?}\n{said}", recipe.name);
+    }
+
     // Whoever reads the field would believe it.
     let believed = match (&balancer.service, recipe.check) {
         (Some(service), Check::Service(_)) => service.address,
