@@ -71,7 +71,7 @@ impl<S: TlsaSource + 'static> Core<S> {
         };
         match name {
             Ok(name) => self.checker.decide(begun, name).await,
-            Err(refusal) => Checked::refused(refusal),
+            Err(refusal) => begun.refused(refusal),
         }
     }
 

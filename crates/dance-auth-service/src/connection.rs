@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::answer::Core;
 use crate::listener::Stream;
@@ -43,8 +43,23 @@ pub(crate) struct Limits {
     pub(crate) streams: u32,
 }
 
-/// Serves one connection.
+/// Serves one connection. Who is not the balancer is told so at each request, and keeps no place that the balancer might need.
 pub(crate) async fn serve<S: TlsaSource + 'static>(
+    core: Arc<Core<S>>,
+    stream: Stream,
+    peer: Peer,
+    phase: watch::Receiver<Phase>,
+) {
+    let longest = core.limits.header;
+    if core.checker.rules().trusted_peers.contains(peer) {
+        connection(core, stream, peer, phase).await;
+    } else {
+        // What it was in the middle of is lost to nobody.
+        let _ = timeout(longest, connection(core, stream, peer, phase)).await;
+    }
+}
+
+async fn connection<S: TlsaSource + 'static>(
     core: Arc<Core<S>>,
     mut stream: Stream,
     peer: Peer,

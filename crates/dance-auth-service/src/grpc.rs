@@ -1,7 +1,8 @@
 //! Envoy's `ext_authz` over gRPC: `envoy.service.auth.v3.Authorization/Check`.
 //!
 //! Whatever a client can cause is answered by a decision, and never by a gRPC error: an Envoy that is told `failure_mode_allow` lets
-//! requests through when it hears one.
+//! requests through when it hears one. A call that cannot be read is the caller's own error, and is logged: Envoy makes UTF-8 of what its
+//! client has sent, or sends octets as octets (`pack_as_bytes`, `encode_raw_headers`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -70,7 +71,19 @@ impl<S: TlsaSource + 'static> Grpc<S> {
         }
         request.extensions_mut().insert(peer);
         match timeout(self.longest, self.server.clone().call(request)).await {
-            Ok(Ok(response)) => response,
+            Ok(Ok(mut response)) => {
+                // With a status among the headers there is no message: it did not come to a check.
+                if let Some(code) = response.headers().get(Status::GRPC_STATUS).cloned() {
+                    let said = response.headers_mut().remove(Status::GRPC_MESSAGE);
+                    tracing::warn!(
+                        ?peer,
+                        ?code,
+                        ?said,
+                        "a call that is no Check of envoy.service.auth.v3.Authorization"
+                    );
+                }
+                response
+            }
             Err(_) => Status::new(Code::DeadlineExceeded, "").into_http(),
         }
     }
@@ -119,7 +132,7 @@ impl<S: TlsaSource> ExtAuthz<S> {
         drop(http);
         match name {
             Ok(name) => (self.checker.decide(begun, name).await, headers),
-            Err(refusal) => (Checked::refused(refusal), headers),
+            Err(refusal) => (begun.refused(refusal), headers),
         }
     }
 

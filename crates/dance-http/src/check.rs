@@ -212,7 +212,7 @@ impl<S: TlsaSource> Checker<S> {
     pub async fn finish(&self, begun: Begun, body: Option<&[u8]>) -> Checked {
         match self.name(&begun, body.unwrap_or_default()) {
             Ok(name) => self.decide(begun, name).await,
-            Err(refusal) => Checked { client_address: Some(begun.address), ..Checked::refused(refusal) },
+            Err(refusal) => begun.refused(refusal),
         }
     }
 
@@ -261,6 +261,12 @@ impl Begun {
     #[must_use]
     pub const fn body(&self) -> Option<BodyKind> {
         self.body
+    }
+
+    /// Without a decision after all.
+    #[must_use]
+    pub fn refused(&self, refusal: Refusal) -> Checked {
+        Checked { client_address: Some(self.address), ..Checked::refused(refusal) }
     }
 }
 

@@ -175,7 +175,7 @@ where
     }
     let (data, trailers) = match body::read_body(body, checker.rules().body_limit).await {
         Ok(read) => read,
-        Err(refusal) => return (Checked::refused(refusal), None),
+        Err(refusal) => return (begun.refused(refusal), None),
     };
     let checked = checker.finish(begun, Some(&data)).await;
     (checked, Some(Request::from_parts(parts, CheckedBody::read(data, trailers, Arc::clone(fields)))))

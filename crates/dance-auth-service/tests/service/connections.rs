@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
 use crate::lab::{Lab, NAME, SOON, over};
@@ -54,6 +55,33 @@ async fn end_when_they_are_idle() {
     assert_eq!(sender.send_request(lab.good()).await.unwrap().status(), 200);
     ended.await.unwrap().unwrap();
     assert!(sender.is_closed());
+}
+
+// HTTP-14, SEC-14: who is not the balancer keeps no connection for longer than a header may take, whatever it does on it.
+#[tokio::test]
+async fn of_strangers_do_not_stay() {
+    let lab = Lab::new().await;
+    let service = lab.start(&Config {
+        trusted_peers: vec!["127.0.0.2".to_owned()],
+        header_timeout: SHORT,
+        idle_timeout: Span::secs(3600),
+        ..lab.config()
+    });
+    let balancer = TcpSocket::new_v4().unwrap();
+    balancer.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut balancer = balancer.connect(service.address()).await.unwrap();
+    balancer.write_all(keep_alive(&lab).as_bytes()).await.unwrap();
+    balancer.read_u8().await.unwrap();
+
+    assert_eq!(service.raw("").await, "");
+    let answer = service.raw(&keep_alive(&lab)).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+
+    let request = keep_alive(&lab).replacen("Host: a", "Host: a\r\nConnection: close", 1);
+    balancer.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(SOON, balancer.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer.matches("TTP/1.1 200 ").count(), 2, "{answer}");
 }
 
 // HTTP-19: large chains fit, and what is too much is told from what is not there.
