@@ -26,12 +26,13 @@ use envoy_types::pb::google::rpc::Status as RpcStatus;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower_service::Service as _;
 
-use crate::answer::is_partial;
+use crate::answer::{BODY_MEMORY, is_partial};
 
 const GRPC: &[u8] = b"application/grpc";
 
@@ -40,7 +41,14 @@ pub(crate) struct Grpc<S> {
     server: AuthorizationServer<ExtAuthz<S>>,
     /// For a whole call, its look-up included.
     longest: Duration,
+    /// For messages that are being read, in octets; more wait.
+    memory: Arc<Semaphore>,
+    /// Most octets of a message.
+    octets: u32,
 }
+
+/// What a message may take of the memory for all of them, until its name is read.
+type Memory = Arc<OwnedSemaphorePermit>;
 
 /// Checks what Envoy asks about.
 pub(crate) struct ExtAuthz<S> {
@@ -55,7 +63,8 @@ impl<S: TlsaSource + 'static> Grpc<S> {
     /// Messages have at most `octets`.
     pub(crate) fn new(checker: Arc<Checker<S>>, identity: HeaderName, octets: usize, longest: Duration) -> Self {
         let server = AuthorizationServer::new(ExtAuthz::new(checker, identity)).max_decoding_message_size(octets);
-        Self { server, longest }
+        let octets = u32::try_from(octets.min(BODY_MEMORY)).unwrap_or(u32::MAX);
+        Self { server, longest, memory: Arc::new(Semaphore::new(BODY_MEMORY)), octets }
     }
 
     pub(crate) async fn answer(&self, mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
@@ -70,7 +79,14 @@ impl<S: TlsaSource + 'static> Grpc<S> {
             return response;
         }
         request.extensions_mut().insert(peer);
-        match timeout(self.longest, self.server.clone().call(request)).await {
+        let call = async {
+            // Never closed, and never asked for more than there is.
+            if let Ok(memory) = Arc::clone(&self.memory).acquire_many_owned(self.octets).await {
+                request.extensions_mut().insert(Memory::new(memory));
+            }
+            self.server.clone().call(request).await
+        };
+        match timeout(self.longest, call).await {
             Ok(Ok(mut response)) => {
                 // With a status among the headers there is no message: it did not come to a check.
                 if let Some(code) = response.headers().get(Status::GRPC_STATUS).cloned() {
@@ -104,7 +120,7 @@ impl<S: TlsaSource> ExtAuthz<S> {
         Self { checker, identity, fields, removed }
     }
 
-    async fn decide(&self, request: CheckRequest, peer: Option<Peer>) -> (Checked, HeaderMap) {
+    async fn decide(&self, request: CheckRequest, peer: Option<Peer>, memory: Option<Memory>) -> (Checked, HeaderMap) {
         let attributes = request.attributes.unwrap_or_default();
         let http = attributes.request.and_then(|request| request.http).unwrap_or_default();
         let source = attributes.source.unwrap_or_default();
@@ -129,7 +145,7 @@ impl<S: TlsaSource> ExtAuthz<S> {
             None => Err(Refusal::BodyIncomplete),
         };
         // Not kept while DNS is asked.
-        drop(http);
+        drop((http, memory));
         match name {
             Ok(name) => (self.checker.decide(begun, name).await, headers),
             Err(refusal) => (begun.refused(refusal), headers),
@@ -166,10 +182,11 @@ impl<S: TlsaSource> ExtAuthz<S> {
 
 #[tonic::async_trait]
 impl<S: TlsaSource + 'static> Authorization for ExtAuthz<S> {
-    async fn check(&self, request: tonic::Request<CheckRequest>) -> Result<tonic::Response<CheckResponse>, Status> {
+    async fn check(&self, mut request: tonic::Request<CheckRequest>) -> Result<tonic::Response<CheckResponse>, Status> {
         let start = Instant::now();
         let peer = request.extensions().get().copied();
-        let (checked, headers) = self.decide(request.into_inner(), peer).await;
+        let memory = request.extensions_mut().remove();
+        let (checked, headers) = self.decide(request.into_inner(), peer, memory).await;
         self.checker.tell(&CheckEvent { peer, checked: &checked, elapsed: start.elapsed() });
         Ok(tonic::Response::new(match &checked.outcome {
             Ok(client) => self.welcome(client, &headers),

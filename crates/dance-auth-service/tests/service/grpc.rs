@@ -24,6 +24,7 @@ use http::Version;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -399,5 +400,42 @@ async fn gives_a_message_its_time() {
         [&b"\0"[..], b"\0\0\0\0\x05", b"\0\0\0\0\x05ab"].map(|begun| tokio::spawn(sender.send_request(call(begun))));
     for response in calls {
         assert_eq!(response.await.unwrap().unwrap().headers().get("grpc-status").unwrap(), "4");
+    }
+}
+
+async fn ask(service: &Running, lab: &Lab) -> JoinHandle<Result<String, u16>> {
+    let (mut client, question) = (client(service).await, question(&escaped(&lab.client), named(NAME)));
+    tokio::spawn(async move { outcome(client.check(question).await) })
+}
+
+// SEC-14: messages that are being read have a common limit; those whose client is being looked up do not count.
+#[tokio::test]
+async fn has_memory_for_so_many_messages() {
+    let lab = Lab::new().await;
+    let dns = DnsConfig { timeout: Span::secs(60), ..DnsConfig::default() };
+    // One message can take all there is.
+    let config = Config { body_limit: 64 * 1024 * 1024, body_timeout: Span::secs(3600), dns, ..config(&lab) };
+    let (source, gate) = crate::lab::Held::new(lab.resolver());
+    let service = Running::new(dance_auth_service::AuthService::bind(&config, source).unwrap());
+    let mut asked = vec![ask(&service, &lab).await];
+    gate.waits_for(1).await;
+    asked.push(ask(&service, &lab).await);
+    gate.waits_for(2).await;
+
+    let io = TokioIo::new(service.tcp().await);
+    let (mut sender, conn) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let conn = tokio::spawn(conn);
+    let uri = "http://auth.test/envoy.service.auth.v3.Authorization/Check";
+    let call = http::Request::builder().method("POST").uri(uri).header("content-type", "application/grpc");
+    let endless = tokio::spawn(sender.send_request(call.body(Begun(Some(Bytes::from_static(b"\0")))).unwrap()));
+    asked.push(ask(&service, &lab).await);
+    let third = tokio::time::timeout(Duration::from_millis(300), gate.waits_for(3)).await;
+    third.expect_err("a message was read beside one that may take all memory");
+    endless.abort();
+    conn.abort();
+    gate.waits_for(3).await;
+    gate.open();
+    for answer in asked {
+        assert_eq!(answer.await.unwrap(), Ok(NAME.to_owned()));
     }
 }
