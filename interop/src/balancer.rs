@@ -18,6 +18,7 @@ use crate::gateway::{Origin, ServerCertificate};
 use crate::process::{Daemon, PATIENCE, dance, program, repository, run};
 
 pub mod cases;
+mod http2;
 
 /// A recipe of docs/load-balancers, and what it says of itself.
 pub struct Recipe {

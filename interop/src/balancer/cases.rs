@@ -9,7 +9,7 @@ use dance_http::check::BODY_LIMIT;
 use data_encoding::BASE64;
 use rcgen::{CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, KeyPair};
 
-use super::{Answer, Balancer, Check, Expired, Recipe};
+use super::{Answer, Balancer, Check, Expired, Recipe, http2};
 use crate::case::Credential;
 use crate::clients::{present, s_client};
 use crate::process::{program, run, run_on, text, vector};
@@ -265,6 +265,15 @@ pub fn nobody_outside_sets_our_fields(recipe: &'static Recipe) {
         let seen = balancer.application.requests().split_off(before);
         assert!(seen.iter().all(|request| !request.contains("mallory")), "{}: {seen:#?}\n{said}", recipe.name);
     }
+
+    for alpn in [&[&b"h2"[..]][..], &[]] {
+        let to = (balancer.port, balancer.server.certificate.as_path());
+        let before = balancer.application.requests().len();
+        http2::post(to, &right, alpn, &[("dane-clientid-asserted", &name)], &[("dane-clientid", "mallory")]);
+        let seen = balancer.application.requests().split_off(before);
+        assert!(seen.iter().all(|request| !request.contains("mallory")), "{} {alpn:?}: {seen:#?}", recipe.name);
+    }
+    balancer.check("after all that", &mut balancer.curl(Some(&right), Some(&name)), &passes);
 
     // Whoever reads the field would believe it.
     let believed = match (&balancer.service, recipe.check) {
