@@ -49,6 +49,8 @@ pub struct Recipe {
     pub malformed: u16,
     /// What becomes of everybody while there is no service.
     pub down: u16,
+    /// What clients get where something answers 200 in the service's place and gives no name; `None` where they get to the application.
+    pub nameless: Option<u16>,
     /// Whether sessions are resumed.
     pub resumes: bool,
     /// Certificates that are longer than usual by so many octets, and the status.

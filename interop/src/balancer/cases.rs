@@ -1,8 +1,11 @@
 //! The cases, the same for all balancers.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use dance_http::Dialect;
 use dance_http::check::BODY_LIMIT;
@@ -266,6 +269,19 @@ pub fn nobody_outside_sets_our_fields(recipe: &'static Recipe) {
         assert!(seen.iter().all(|request| !request.contains("mallory")), "{}: {seen:#?}\n{said}", recipe.name);
     }
 
+    // After an answer to this, an application would hear the client alone.
+    let mut command = s_client(&format!("127.0.0.1:{}", balancer.port));
+    present(&mut command, &right);
+    let request = format!(
+        "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\nDane-Clientid-Asserted: {name}\r\n\r\n\
+         GET / HTTP/1.1\r\nHost: localhost\r\nDane-Clientid: mallory\r\nConnection: close\r\n\r\n"
+    );
+    let before = balancer.application.requests().len();
+    let said = text(&run_on(&command, &request));
+    let seen = balancer.application.requests().split_off(before);
+    let tunnelled = seen.iter().any(|request| request.starts_with("CONNECT ") || request.contains("mallory"));
+    assert!(!tunnelled, "{}: {seen:#?}\n{said}", recipe.name);
+
     for alpn in [&[&b"h2"[..]][..], &[]] {
         let to = (balancer.port, balancer.server.certificate.as_path());
         let before = balancer.application.requests().len();
@@ -287,6 +303,22 @@ pub fn nobody_outside_sets_our_fields(recipe: &'static Recipe) {
     direct.args(["--header", &format!("Dane-Clientid-Asserted: {name}"), &format!("http://{believed}/")]);
     let answer = super::answer(&run(&direct));
     assert_eq!(answer.status, 200, "{}: {answer:?}", recipe.name);
+}
+
+/// Answers 200 to every connection, and says nothing.
+fn says_yes(address: SocketAddr) {
+    let listener = TcpListener::bind(address).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let mut head = [0; 64 * 1024];
+                while stream.read(&mut head).is_ok_and(|octets| octets > 0) {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+                }
+            });
+        }
+    });
 }
 
 /// What comes of a session that is resumed: the certificate of its handshake, or none.
@@ -333,11 +365,18 @@ pub fn without_the_service_nobody_passes(recipe: &'static Recipe) {
     let mut balancer = Balancer::start(recipe);
     let name = balancer.name("early");
     balancer.check("before", &mut balancer.curl(Some(&right()), Some(&name)), &Expected::Passes(name.clone()));
-    balancer.service = None;
+    let address = balancer.service.take().unwrap().address;
     balancer.check("without", &mut balancer.curl(Some(&right()), Some(&name)), &Expected::Refused(recipe.down));
     let forged = format!("Dane-Clientid: {name}");
     let mut request = balancer.curl(Some(&right()), Some(&name));
     balancer.check("without, forged", request.args(["--header", &forged]), &Expected::Refused(recipe.down));
+
+    // Something else in its place.
+    if let Some(status) = recipe.nameless {
+        says_yes(address);
+        let mut request = balancer.curl(Some(&right()), Some(&name));
+        balancer.check("yes, forged", request.args(["--header", &forged]), &Expected::Refused(status));
+    }
 }
 
 /// A certificate with the right key.

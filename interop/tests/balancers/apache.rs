@@ -27,6 +27,7 @@ static RECIPE: Recipe = Recipe {
     expired: Expired::Refused(0),
     malformed: 400,
     down: 0,
+    nameless: None,
     resumes: false,
     large_certificates: &[(8_000, 200), (30_000, 200), (60_000, 200)],
     large_fields: &[(12_000, 200), (40_000, 400)],

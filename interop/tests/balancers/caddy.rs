@@ -23,6 +23,7 @@ static RECIPE: Recipe = Recipe {
     expired: Expired::Passes,
     malformed: 400,
     down: 502,
+    nameless: Some(503),
     resumes: true,
     large_certificates: &[(8_000, 200), (30_000, 200), (60_000, 200)],
     large_fields: &[(12_000, 200), (100_000, 200)],

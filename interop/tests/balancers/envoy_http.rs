@@ -22,6 +22,7 @@ static RECIPE: Recipe = Recipe {
     expired: Expired::Passes,
     malformed: 400,
     down: 503,
+    nameless: Some(403),
     resumes: true,
     large_certificates: &[(8_000, 200), (30_000, 200), (60_000, 0)],
     large_fields: &[(12_000, 200), (40_000, 200), (100_000, 431)],

@@ -22,6 +22,7 @@ static RECIPE: Recipe = Recipe {
     expired: Expired::Passes,
     malformed: 400,
     down: 0,
+    nameless: None,
     resumes: false,
     large_certificates: &[(8_000, 200), (30_000, 431)],
     large_fields: &[(12_000, 200), (40_000, 431)],

@@ -22,6 +22,7 @@ static RECIPE: Recipe = Recipe {
     expired: Expired::Passes,
     malformed: 400,
     down: 503,
+    nameless: Some(503),
     resumes: false,
     large_certificates: &[(8_000, 200), (30_000, 200), (60_000, 401)],
     large_fields: &[(12_000, 200), (40_000, 200), (100_000, 400)],

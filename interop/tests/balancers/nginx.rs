@@ -30,6 +30,7 @@ static RECIPE: Recipe = Recipe {
     expired: Expired::Refused(400),
     malformed: 401,
     down: 500,
+    nameless: Some(502),
     resumes: true,
     large_certificates: &[(8_000, 200), (30_000, 200), (60_000, 200)],
     large_fields: &[(12_000, 200), (40_000, 400)],
